@@ -4,13 +4,14 @@
 //! `config/learner-sync.toml` documents the keys for administrators.
 //!
 //! `reader` finds typed values and their positions, `sections` defines the keys, `formats` and `database` parse values,
-//! `mapping`, `filters` and `table` read tables with free keys, `secrets` reads the files of secrets, and `first` writes the
+//! `mapping`, `filters`, `table` and `http` read their sections, `secrets` reads the files of secrets, and `first` writes the
 //! configuration of a new installation.
 
 mod database;
 mod filters;
 mod first;
 mod formats;
+mod http;
 mod mapping;
 mod problem;
 mod reader;
@@ -30,6 +31,8 @@ use crate::mapping::MappingEntry;
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair, Table};
 use crate::scope::FilterEntry;
 pub(crate) use first::{FirstConfig, FirstKey, quoted};
+pub(crate) use formats::is_loopback;
+pub use http::{HttpConfig, ListenAddress};
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
 
@@ -56,6 +59,8 @@ pub struct Config {
     pub safety: SafetyConfig,
     /// `[state]`: the daemon's own files.
     pub state: StateConfig,
+    /// `[http]`: metrics and health over HTTP. Default: off.
+    pub http: Option<HttpConfig>,
     /// `[log]`: the logs.
     pub log: LogConfig,
     /// Problems that do not prevent operation, to be logged once.
@@ -350,6 +355,7 @@ fn read_sections(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
         schedule: sections::schedule(reader),
         safety: sections::safety(reader),
         state: sections::state(reader),
+        http: http::read(reader),
         log: sections::log(reader),
         warnings: Vec::new(),
         // Last, so that the problems of all sections are recorded.

@@ -2,6 +2,7 @@
 
 mod credential_watch;
 mod event_loop;
+mod listener;
 mod reload;
 mod signals;
 mod source_locks;
@@ -19,6 +20,7 @@ use tokio_cron_scheduler::JobSchedulerError;
 
 use self::credential_watch::{CredentialWatch, FileStates};
 use self::event_loop::DaemonRecord;
+use self::listener::HttpListener;
 use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
@@ -26,6 +28,7 @@ use self::standing::{Looked, Standing};
 use self::timer::CycleTimer;
 use crate::config::Config;
 use crate::cycle::{CycleRequest, Report};
+use crate::http::Metrics;
 use crate::model::{Clock, LockHolder, Trigger};
 use crate::runtime::lock::{Lock, LockError};
 use crate::runtime::locked_cycle::LockedCycleError;
@@ -98,6 +101,7 @@ struct Daemon {
     first_failures: Option<u32>,
     credentials: CredentialWatch,
     standing: Standing,
+    listener: HttpListener,
 }
 
 /// The result of a cycle, and the learner database after it.
@@ -124,10 +128,12 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     };
     let (mut daemon, _lock) = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     daemon.standing.tell();
+    daemon.listener.tried().await;
     systemd::notify_ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     daemon.serve(&mut signals).await?;
     systemd::notify_stopping();
+    daemon.listener.stop().await;
     daemon.record(DaemonRecord::NextCycle(None)).await;
     daemon.standing.stopped();
     daemon.timer.shut_down().await;
@@ -142,6 +148,7 @@ async fn start(
     environment: BTreeMap<String, String>,
     clock: Clock,
 ) -> Result<(Daemon, Lock), DaemonError> {
+    let http_token = config.http_token().map_err(AppError::from)?;
     let app = Arc::new(App::new(config, &environment, clock)?);
     let preflight = Preflight::inspect(&app.config, &app.learners).await?;
     if let Some(holder) = Lock::holder(&preflight.paths.daemon_lock) {
@@ -154,6 +161,9 @@ async fn start(
     preflight.create_directories()?;
     let lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
     let standing = Standing::new(&app, &environment, summary);
+    let metrics = Metrics::new(Arc::clone(app.directory.traffic()));
+    let mut listener = HttpListener::new(metrics, standing.published(), clock);
+    listener.configure(app.config.http.as_ref(), http_token).await;
     let daemon = Daemon {
         environment,
         app,
@@ -170,6 +180,7 @@ async fn start(
         first_failures: Some(0),
         credentials: CredentialWatch::new(),
         standing,
+        listener,
     };
     Ok((daemon, lock))
 }

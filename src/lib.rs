@@ -1,5 +1,5 @@
 //! learner-sync keeps the learner database of a training platform in sync with the users assigned to one enterprise
-//! application in Entra ID. It opens outbound connections only.
+//! application in Entra ID. It opens outbound connections only, unless a listener for metrics is configured.
 //!
 //! # Map
 //!
@@ -19,6 +19,7 @@
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
 //! | [`runtime`] | wiring: paths, preflight, app, one cycle under the lock, the state of provisioning |
 //! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
+//! | [`http`] | metrics and health over HTTP; reads only |
 //! | [`cli`] | one file per command |
 //! | [`failpoint`] | the steps of a cycle at which a test can kill the process |
 //!
@@ -68,6 +69,7 @@ pub mod directory;
 pub mod expression;
 pub mod failpoint;
 mod files;
+pub mod http;
 pub mod mapping;
 pub mod model;
 mod nearest;

@@ -48,10 +48,11 @@ macro_rules! topics {
 }
 
 /// In reading order.
-pub(super) const TOPICS: [Topic; 13] = topics! {
+pub(super) const TOPICS: [Topic; 14] = topics! {
     "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",
+    "monitoring": "metrics, health checks, alerts",
     "troubleshooting": "failed sign-ins, answers of Graph, new credentials",
     "holds": "mass deactivations: what is held, and how to approve it",
     "mapping": "attributes, expressions, scoping filters, guests",

@@ -173,7 +173,8 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether the host of a URL, an address or `localhost` in lower case, is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
     match bracketed(host) {
         Some(inside) => inside.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
         None => host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()),

@@ -20,6 +20,7 @@ const CERTIFICATE_FILE: &str = "entra.credential.certificate_file";
 const PRIVATE_KEY_FILE: &str = "entra.credential.private_key_file";
 const TOKEN_FILE: &str = "entra.credential.token_file";
 const DATABASE_PASSWORD_FILE: &str = "learners.password_file";
+const HTTP_TOKEN_FILE: &str = "http.token_file";
 
 impl Config {
     /// The client secret from `secret_file`, or else from the systemd credential `client-secret`, or else from
@@ -109,6 +110,16 @@ impl Config {
         files::read_secret(file, SecretKind::Token).map_err(fault)
     }
 
+    /// The file with the token of the HTTP listener, if one is configured. It is read here as well, so that an unusable one
+    /// is reported at the start.
+    pub fn http_token(&self) -> Result<Option<SecretSource>, ConfigError> {
+        let Some(path) = self.http.as_ref().and_then(|http| http.token_file.clone()) else { return Ok(None) };
+        let source = SecretSource::File(path);
+        let read = source.read(SecretKind::Token);
+        read.map_err(|message| ConfigError::whole(&self.path, Some(HTTP_TOKEN_FILE), message))?;
+        Ok(Some(source))
+    }
+
     /// The password for the proxy, if one is configured.
     pub fn read_proxy_password(&self) -> Result<Option<SecretString>, ConfigError> {
         const KEY: &str = "entra.proxy_password_file";
@@ -191,6 +202,7 @@ impl Config {
         let files = [
             credential,
             ("entra.proxy_password_file", &self.entra.proxy_password_file),
+            (HTTP_TOKEN_FILE, &self.http.as_ref().and_then(|http| http.token_file.clone())),
             (DATABASE_PASSWORD_FILE, &self.learners.password_file),
         ];
         let open = |(key, path): (&str, &Option<PathBuf>)| {

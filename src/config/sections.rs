@@ -19,10 +19,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Refuses documented sections that this version does not support. An administrator who sets them relies on them.
 pub(super) fn refuse_unavailable(reader: &mut Reader<'_>) {
-    for absent in ["http", "notify"] {
-        if reader.present(absent) {
-            reader.refuse(absent, "is not available in this version");
-        }
+    if reader.present("notify") {
+        reader.refuse("notify", "is not available in this version");
     }
 }
 

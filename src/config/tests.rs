@@ -103,6 +103,7 @@ fn three_keys_are_required() {
         state: StateConfig {
             directory: "/var/lib/learner-sync",
         },
+        http: None,
         log: LogConfig {
             format: Auto,
             level: "info",
@@ -307,12 +308,27 @@ database_url = "postgres://db.example.org/learners"
 reissued = "free"
 [safety]
 repair = "everything"
+[notify]
+to = []
 [http]
-listen = "[::1]:8080"
+page = true
+token_file = "/etc/learner-sync/http-token"
 "#), @r#"
     /etc/learner-sync/learner-sync.toml:13:10: safety.repair: must be one of attributes, all, log
-    /etc/learner-sync/learner-sync.toml:14:1: http: is not available in this version
+    /etc/learner-sync/learner-sync.toml:14:1: notify: is not available in this version
+    /etc/learner-sync/learner-sync.toml:17:8: http.page: the status page is not available in this version
+    /etc/learner-sync/learner-sync.toml:18:14: http.token_file: has no effect without http.listen
     "#);
+}
+
+#[test]
+fn a_listener_beyond_loopback_needs_a_token() {
+    assert_snapshot!(problems("[http]\nlisten = \"0.0.0.0:9464\""), @"/etc/learner-sync/learner-sync.toml:7:1: http.token_file: required, because other machines can reach the address in http.listen; set it to a file with a token, or listen on 127.0.0.1");
+    let listen = |text: &str| load_text(&format!("{REQUIRED}[http]\n{text}"), &[]).unwrap().http;
+    assert_eq!(listen("page = false"), None);
+    assert_eq!(listen("listen = '[::1]:9464'").unwrap().token_file, None);
+    let beyond = listen("listen = '0.0.0.0:9464'\ntoken_file = '/etc/learner-sync/http-token'").unwrap();
+    assert_eq!(beyond.token_file, Some("/etc/learner-sync/http-token".into()));
 }
 
 #[test]
@@ -542,7 +558,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let missing: Vec<_> = reader.known.clone().into_iter().filter(|key| !reader.present(key)).collect();
     assert_eq!(reader.into_problems(), []);
     // These are unavailable, have no default, or belong to another kind of credential than the file shows.
-    assert_snapshot!(missing.join(" "), @"entra.credential.certificate_file entra.credential.private_key_file entra.credential.token_file http learners.columns learners.constants learners.table notify scope.filter");
+    assert_snapshot!(missing.join(" "), @"entra.credential.certificate_file entra.credential.private_key_file entra.credential.token_file learners.columns learners.constants learners.table notify scope.filter");
 
     assert_eq!(config.mapping.len(), default_entries().len() + 5);
     config.mapping = default_entries();
@@ -552,6 +568,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     config.entra.proxy_password_file = None;
     config.entra.credential = CredentialConfig::ClientSecret { secret_file: None };
     config.learners.password_file = None;
+    config.http = None;
     assert_eq!(without_positions(config), without_positions(load_text(REQUIRED, &[]).unwrap()));
 }
 

@@ -64,6 +64,7 @@ impl Daemon {
                     tracing::info!("a credential file has changed; a cycle starts at once");
                     self.request_cycle(Trigger::Schedule, false);
                 }
+                failure = self.listener.changed() => self.standing.listener_changed(failure),
                 signal = signals.next() => match signal {
                     SignalRequest::Cycle => self.serve_signal(false).await,
                     SignalRequest::FullCycle => self.serve_signal(true).await,
@@ -140,6 +141,7 @@ impl Daemon {
             }
             Err(_) => (None, None),
         };
+        self.count(result.as_ref());
         let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
         let mut not_begun = None;
@@ -177,6 +179,16 @@ impl Daemon {
             }
         };
         self.standing.cycle_ended(failure, trouble, not_begun, looked);
+    }
+
+    /// Counts a cycle for the metrics; `None` after a panic.
+    fn count(&self, result: Option<&Result<Report, LockedCycleError>>) {
+        use LockedCycleError::{Disabled, Paused, Stopped};
+        match result {
+            Some(Ok(report)) => self.listener.metrics().cycle_ended(report),
+            Some(Err(Paused | Disabled | Stopped)) => {}
+            Some(Err(_)) | None => self.listener.metrics().cycle_lost(),
+        }
     }
 
     /// Draws the time of the next cycle, but not later than after `longest`.

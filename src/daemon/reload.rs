@@ -8,6 +8,7 @@ use tokio::task::JoinError;
 
 use super::{DATABASE_TIMEOUT, Daemon, DaemonError, DaemonRecord, systemd};
 use crate::config;
+use crate::files::SecretSource;
 use crate::model::{Trigger, chain};
 use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::{App, AppError, Paths};
@@ -21,6 +22,7 @@ const UNCHECKED: &str = "cannot check the configuration against the learner data
 /// The result of a reload.
 pub(super) struct Reloaded {
     app: App,
+    http_token: Option<SecretSource>,
     /// `None` when the learner database is unavailable.
     state: Option<DatabaseState>,
 }
@@ -45,7 +47,7 @@ impl Daemon {
             Err(_) => Err(DaemonError::ReloadPanicked),
         };
         match admitted {
-            Ok(app) => {
+            Ok((app, http_token)) => {
                 for warning in &app.config.warnings {
                     tracing::warn!("{warning}");
                 }
@@ -58,6 +60,10 @@ impl Daemon {
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
                 self.standing.reloaded(&self.app.config);
+                self.listener.configure(self.app.config.http.as_ref(), http_token).await;
+                if self.app.config.http.is_none() {
+                    self.standing.listener_changed(None);
+                }
                 self.record(DaemonRecord::Reload((self.app.clock)())).await;
                 // The application may be another one.
                 self.request_look();
@@ -84,7 +90,10 @@ impl Daemon {
     }
 
     /// Refuses a configuration whose application another daemon provisions.
-    fn admit(&mut self, Reloaded { app, state }: Reloaded) -> Result<App, DaemonError> {
+    fn admit(
+        &mut self,
+        Reloaded { app, http_token, state }: Reloaded,
+    ) -> Result<(App, Option<SecretSource>), DaemonError> {
         let (new, old) = (&app.config, &self.app.config);
         if (&new.entra.tenant_id, new.app.enterprise_app) != (&old.entra.tenant_id, old.app.enterprise_app) {
             match state {
@@ -94,14 +103,14 @@ impl Daemon {
                 None => return Err(DaemonError::SourceUnknown),
             }
         }
-        Ok(app)
+        Ok((app, http_token))
     }
 }
 
 /// Reads the new configuration, and refuses what a start would refuse.
 async fn read(old: Arc<App>, environment: BTreeMap<String, String>) -> Result<Reloaded, DaemonError> {
     let loaded = tokio::task::spawn_blocking(move || load_app(&old, &environment));
-    let app = match tokio::time::timeout(FILE_TIMEOUT, loaded).await {
+    let (app, http_token) = match tokio::time::timeout(FILE_TIMEOUT, loaded).await {
         Ok(loaded) => loaded.map_err(|_| DaemonError::ReloadPanicked)??,
         Err(_) => return Err(DaemonError::ReloadTimedOut),
     };
@@ -120,11 +129,11 @@ async fn read(old: Arc<App>, environment: BTreeMap<String, String>) -> Result<Re
             None
         }
     };
-    Ok(Reloaded { app, state })
+    Ok(Reloaded { app, http_token, state })
 }
 
 /// Loads the configuration; the keys that need a restart keep their old values.
-fn load_app(old: &App, environment: &BTreeMap<String, String>) -> Result<App, AppError> {
+fn load_app(old: &App, environment: &BTreeMap<String, String>) -> Result<(App, Option<SecretSource>), AppError> {
     let mut new = config::load(&old.config.path, environment)?;
     let needing_restart = config::changed_keys_needing_restart(&old.config, &new);
     if !needing_restart.is_empty() {
@@ -134,7 +143,10 @@ fn load_app(old: &App, environment: &BTreeMap<String, String>) -> Result<App, Ap
     new.learners.password_file = old.config.learners.password_file.clone();
     new.state = old.config.state.clone();
     new.log = old.config.log.clone();
-    App::new(new, environment, old.clock)
+    let http_token = new.http_token()?;
+    let mut app = App::new(new, environment, old.clock)?;
+    app.directory.continue_counting(Arc::clone(old.directory.traffic()));
+    Ok((app, http_token))
 }
 
 /// Inspects what a start would inspect, and writes nothing.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::systemd;
@@ -40,6 +41,7 @@ pub(super) async fn look(app: &App) -> Looked {
 pub(super) struct Standing {
     places: RecordPlaces,
     record: StatusRecord,
+    published: watch::Sender<StatusRecord>,
     clock: Clock,
     /// The last state that was logged.
     logged: Option<ProvisioningState>,
@@ -74,6 +76,7 @@ impl Standing {
             trouble: None,
             failure: None,
             not_begun: None,
+            http: None,
             is_cycle_running: false,
             next_cycle_at: None,
             max_interval: longest_interval(config),
@@ -87,6 +90,7 @@ impl Standing {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         Self {
             places: RecordPlaces::new(&config.path, Some(&paths.state_directory), environment),
+            published: watch::Sender::new(record.clone()),
             record,
             clock: app.clock,
             logged: None,
@@ -96,6 +100,19 @@ impl Standing {
             is_write_failure_logged: false,
             interval,
             probe: None,
+        }
+    }
+
+    /// The record as it is now and after each change.
+    pub(super) fn published(&self) -> watch::Receiver<StatusRecord> {
+        self.published.subscribe()
+    }
+
+    /// The HTTP listener listens, or does not for this reason.
+    pub(super) fn listener_changed(&mut self, failure: Option<String>) {
+        if failure.as_ref() != self.record.http.as_ref().map(|found| &found.reason) {
+            self.record.http = keep_since(self.record.http.take(), failure, (self.clock)());
+            self.tell();
         }
     }
 
@@ -230,6 +247,7 @@ impl Standing {
         let report = self.record.situation(true).facts((self.clock)()).report();
         self.record.set_state(&report);
         self.write();
+        self.published.send_replace(self.record.clone());
         systemd::notify_status(&self.line(&report));
         let StateReport { state, since: _, reason } = &report;
         if self.logged.replace(*state) == Some(*state) {
@@ -256,7 +274,7 @@ impl Standing {
 
     /// The line that `systemctl status` shows.
     fn line(&self, StateReport { state, since, reason }: &StateReport) -> String {
-        let StatusRecord { rejected, next_cycle_at, is_cycle_running, summary, .. } = &self.record;
+        let StatusRecord { rejected, http, next_cycle_at, is_cycle_running, summary, .. } = &self.record;
         let mut line = state.to_string();
         if let Some(since) = since {
             line.push_str(&format!(" since {since:.0}"));
@@ -270,6 +288,9 @@ impl Standing {
         }
         if let Some(rejected) = rejected.as_ref().filter(|_| *state != ProvisioningState::ReloadRejected) {
             line.push_str(&format!("; configuration not reloaded: {}", rejected.reason));
+        }
+        if let Some(http) = http {
+            line.push_str(&format!("; {}", http.reason));
         }
         if let Some(next) = next_cycle_at {
             line.push_str(&format!("; next cycle at {next:.0}"));

@@ -231,7 +231,7 @@ fn pure_modules_use_only_the_model_and_do_no_io() {
 
 #[test]
 fn each_dependency_has_one_home() {
-    let homes: [(&str, &[&str]); 7] = [
+    let homes: [(&str, &[&str]); 11] = [
         ("reqwest", &["auth", "directory", "retry"]),
         ("oauth2", &["auth", "directory"]),
         ("sqlx", &["store"]),
@@ -239,6 +239,10 @@ fn each_dependency_has_one_home() {
         ("tokio_cron_scheduler", &["daemon"]),
         ("clap", &["cli", "main"]),
         ("toml", &["config"]),
+        ("axum", &["http"]),
+        ("hyper", &["http"]),
+        ("hyper_util", &["http"]),
+        ("prometheus_client", &["http"]),
     ];
     let sources = sources();
     for (dependency, homes) in homes {

@@ -22,6 +22,7 @@ mod guests;
 mod held_updates;
 mod histories;
 mod holds;
+mod http;
 mod interruptions;
 mod learners;
 mod leavers;

@@ -77,6 +77,7 @@ fn daemon_as_json(LockHolder { pid, command }: &LockHolder, record: Option<&Stat
         "configuration_loaded_at": record.map(|record| seconds(record.loaded_at)),
         "configuration_rejected_at": rejected.and_then(|rejected| rejected.since).map(seconds),
         "configuration_error": rejected.map(|rejected| &rejected.reason),
+        "http_error": record.and_then(|record| record.http.as_ref()).map(|http| &http.reason),
     })
 }
 

@@ -63,11 +63,14 @@ impl View {
         screen.line("Daemon", &daemon);
         let path = self.config.display();
         match self.alive() {
-            Some(StatusRecord { loaded_at, rejected, .. }) => {
+            Some(StatusRecord { loaded_at, rejected, http, .. }) => {
                 screen.line("Configuration", &format!("{path}, loaded at {}", seconds(*loaded_at)));
                 if let Some(rejected) = rejected {
                     let at = rejected.since.map(|at| format!(" at {}", seconds(at))).unwrap_or_default();
                     screen.line("", &format!("a reload was rejected{at}: {}", rejected.reason));
+                }
+                if let Some(http) = http {
+                    screen.line("HTTP", &http.reason);
                 }
             }
             None => screen.line("Configuration", &path.to_string()),

@@ -71,6 +71,9 @@ pub struct StatusRecord {
     /// Why the last requested cycle could not begin, and when that was found.
     #[serde(default)]
     pub not_begun: Option<RecordedFinding>,
+    /// Why nothing listens on `http.listen`.
+    #[serde(default)]
+    pub http: Option<RecordedFinding>,
     /// Whether a cycle is running.
     pub is_cycle_running: bool,
     /// When the next cycle is due.

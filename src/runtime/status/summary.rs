@@ -10,7 +10,8 @@ use crate::store::{
 };
 
 /// The reasons with which a user fails. Every other user without a change is skipped or held.
-const FAILURES: [Reason; 4] = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
+pub(crate) const FAILURES: [Reason; 4] =
+    [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
 
 /// A cycle and its numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use crate::program::{PROGRAM, Ran, add_assigned_user, finish, users};
 use crate::world::{World, assigned};
 
 /// The tables of the configuration.
-const SECTIONS: [&str; 10] =
-    ["app", "entra", "learners", "log", "mapping", "provisioning", "safety", "schedule", "scope", "state"];
+const SECTIONS: [&str; 11] =
+    ["app", "entra", "http", "learners", "log", "mapping", "provisioning", "safety", "schedule", "scope", "state"];
 /// A file and a table whose names begin like keys.
 const NO_KEYS: [&str; 2] = ["learners.db", "app.accounts"];
 /// The commands that can be named without `learner-sync`.

@@ -1,0 +1,250 @@
+//! The requests that are answered: method, form, host and token.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+
+use super::routes::{HEALTH, READINESS};
+use crate::config::{ListenAddress, is_loopback};
+use crate::files::{SecretKind, SecretSource};
+
+/// Headers of every answer. Only the page needs them, but a browser may open anything.
+const HEADERS: [(&str, &str); 3] = [
+    ("cache-control", "no-store"),
+    ("content-security-policy", "default-src 'none'"),
+    ("x-content-type-options", "nosniff"),
+];
+
+/// The clients that can connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Users who may open the socket file.
+    Socket,
+    /// Programs on this machine, which include a browser that shows a foreign page.
+    Loopback,
+    /// Other machines.
+    Network,
+}
+
+/// The rules of a listener.
+#[derive(Debug)]
+pub(super) struct Access {
+    reach: Reach,
+    /// Read at each request, because the file can be replaced at any time; one at a time, because the disk may not answer.
+    token: Option<Mutex<SecretSource>>,
+}
+
+/// A request that is refused.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    status: StatusCode,
+    message: &'static str,
+}
+
+fn refuse(status: StatusCode, message: &'static str) -> Result<(), Refusal> {
+    Err(Refusal { status, message })
+}
+
+/// Answers an admitted request.
+pub(super) async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    let (parts, _) = request.into_parts();
+    let mut response = match access.check(&parts).await {
+        // No route reads a body.
+        Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, message } = self;
+        let mut response = (status, format!("{message}\n")).into_response();
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            for scheme in ["Bearer realm=\"learner-sync\"", "Basic realm=\"learner-sync\", charset=\"UTF-8\""] {
+                response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
+        }
+        response
+    }
+}
+
+impl Access {
+    pub(super) fn new(address: &ListenAddress, token: Option<SecretSource>) -> Self {
+        let reach = match address {
+            ListenAddress::Unix(_) => Reach::Socket,
+            ListenAddress::Tcp(_) if address.is_beyond_loopback() => Reach::Network,
+            ListenAddress::Tcp(_) => Reach::Loopback,
+        };
+        Self { reach, token: token.map(Mutex::new) }
+    }
+
+    async fn check(&self, request: &Parts) -> Result<(), Refusal> {
+        check_form(request)?;
+        check_host(self.reach, &request.headers)?;
+        match &self.token {
+            Some(source) if ![HEALTH, READINESS].contains(&request.uri.path()) => {
+                let Some(given) = given_token(&request.headers) else {
+                    return refuse(StatusCode::UNAUTHORIZED, "a token is required");
+                };
+                let expected = read_token(source).await?;
+                // Hashes are compared in constant time, whatever the lengths are.
+                if blake3::hash(given.as_bytes()) == blake3::hash(expected.expose_secret().as_bytes()) {
+                    Ok(())
+                } else {
+                    refuse(StatusCode::UNAUTHORIZED, "the token is wrong")
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_form(request: &Parts) -> Result<(), Refusal> {
+    if ![Method::GET, Method::HEAD].contains(&request.method) {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported");
+    }
+    if request.uri.authority().is_some() {
+        return refuse(StatusCode::BAD_REQUEST, "this is not a proxy");
+    }
+    let length = request.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if length || request.headers.contains_key(TRANSFER_ENCODING) {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body");
+    }
+    Ok(())
+}
+
+/// A browser that shows a foreign page can be led here by a name of that page's owner, who controls its address. It then
+/// sends that name.
+fn check_host(reach: Reach, headers: &HeaderMap) -> Result<(), Refusal> {
+    if reach == Reach::Socket {
+        return Ok(());
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return refuse(StatusCode::BAD_REQUEST, "a request has one Host header");
+    };
+    let host = host.to_str().ok().filter(|host| !host.contains('@')).and_then(|host| host.parse::<Authority>().ok());
+    let Some(host) = host.map(|host| host.host().to_ascii_lowercase()) else {
+        return refuse(StatusCode::BAD_REQUEST, "the Host header is invalid");
+    };
+    if is_loopback(&host) || reach == Reach::Network && is_of_this_machine(&host) {
+        return Ok(());
+    }
+    let message = match reach {
+        Reach::Network => "the Host must be an address, localhost or the name of this machine",
+        _ => "the Host must be localhost or a loopback address",
+    };
+    refuse(StatusCode::MISDIRECTED_REQUEST, message)
+}
+
+/// Whether the host is an address, which nobody can redirect, or the name of this machine.
+fn is_of_this_machine(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let system = rustix::system::uname();
+    address.parse::<IpAddr>().is_ok() || system.nodename().to_str().is_ok_and(|name| name.eq_ignore_ascii_case(host))
+}
+
+/// The token of `Bearer`, or the password of `Basic`.
+fn given_token(headers: &HeaderMap) -> Option<String> {
+    let (scheme, value) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(value.trim()).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+async fn read_token(source: &Mutex<SecretSource>) -> Result<SecretString, Refusal> {
+    let source = source.lock().await;
+    let copy = source.clone();
+    let read = tokio::task::spawn_blocking(move || copy.read(SecretKind::Token)).await;
+    match read.unwrap_or_else(|_| Err("the task panicked".to_owned())) {
+        Ok(token) => Ok(token),
+        Err(error) => {
+            tracing::warn!("http.token_file: {error}");
+            Err(Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message: "the token cannot be read; see the log" })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        };
+        list.iter().map(header).collect()
+    }
+
+    fn host_status(reach: Reach, host: &str) -> u16 {
+        let checked = check_host(reach, &headers(&[("host", host)]));
+        checked.err().map_or(200, |refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn the_host_must_be_this_machine() {
+        for host in ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:9464"] {
+            assert_eq!(host_status(Reach::Loopback, host), 200, "{host}");
+        }
+        for host in [
+            "example.org",
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "192.0.2.1:9464",
+            "0.0.0.0",
+            "[::]",
+            "2130706433",
+            "localhost.",
+        ] {
+            assert_eq!(host_status(Reach::Loopback, host), 421, "{host}");
+            assert_eq!(host_status(Reach::Socket, host), 200, "{host}");
+        }
+        for host in ["", "a@localhost", "local host", "localhost:x:y", "ü", "localhost/", "[::1"] {
+            assert_eq!(host_status(Reach::Loopback, host), 400, "{host}");
+        }
+        for host in ["192.0.2.1:9464", "[2001:db8::1]", "localhost"] {
+            assert_eq!(host_status(Reach::Network, host), 200, "{host}");
+        }
+        assert_eq!(host_status(Reach::Network, "example.org"), 421);
+        let missing = check_host(Reach::Loopback, &headers(&[])).unwrap_err();
+        let twice = check_host(Reach::Loopback, &headers(&[("host", "localhost"), ("host", "localhost")])).unwrap_err();
+        assert_eq!((missing.status.as_u16(), twice.status.as_u16()), (400, 400));
+    }
+
+    #[test]
+    fn a_token_is_a_bearer_or_a_password() {
+        let token = |value: &str| given_token(&headers(&[("authorization", value)]));
+        let secret = Some("s3cr:t".to_owned());
+        assert_eq!(token("Bearer s3cr:t"), secret);
+        assert_eq!(token("bearer  s3cr:t "), secret);
+        assert_eq!(token("Basic cHJvbTpzM2NyOnQ="), secret);
+        assert_eq!(token("basic OnMzY3I6dA=="), secret);
+        for wrong in ["", "Bearer", "Basic", "Basic ?", "Basic cHJvbQ==", "Digest a=b", "s3cr:t"] {
+            assert_eq!(token(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The answers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::Observed;
+use super::access::{Access, admit};
+
+pub(super) const HEALTH: &str = "/healthz";
+pub(super) const READINESS: &str = "/readyz";
+const METRICS: &str = "/metrics";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) fn routes(access: Arc<Access>, observed: Observed) -> Router {
+    Router::new()
+        .route(HEALTH, get(health))
+        .route(READINESS, get(readiness))
+        .route(METRICS, get(metrics))
+        .fallback(not_found)
+        .layer(from_fn_with_state(access, admit))
+        .with_state(observed)
+}
+
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Ready in every state that an administrator need not end at once.
+async fn readiness(State(observed): State<Observed>) -> Response {
+    let facts = observed.record.borrow().situation(true).facts((observed.clock)());
+    let state = facts.report().state;
+    let status = if state.exit_code() == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, format!("{state}\n")).into_response()
+}
+
+async fn metrics(State(observed): State<Observed>) -> Response {
+    let text = observed.metrics.encode(&observed.record.borrow(), (observed.clock)());
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!("cannot write the metrics: {error}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "not found\n")
+}
