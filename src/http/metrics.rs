@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,6 +25,29 @@ const DURATIONS: [f64; 13] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0
 const HOLDS: [Reason; 3] = [Reason::Threshold, Reason::EmptyGroup, Reason::Unreadable];
 /// The status of a request without an answer.
 const NO_ANSWER: &str = "none";
+
+/// A format of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MetricsFormat {
+    OpenMetrics,
+    /// The older format of Prometheus, for programs that read nothing else.
+    PrometheusText,
+}
+
+impl MetricsFormat {
+    /// The format for a client that accepts these media types.
+    pub(super) fn accepted(media_types: &str) -> Self {
+        let is_old = media_types.contains("text/plain") && !media_types.contains("openmetrics");
+        if is_old { Self::PrometheusText } else { Self::OpenMetrics }
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::PrometheusText => prometheus_text::CONTENT_TYPE,
+        }
+    }
+}
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -66,8 +89,13 @@ impl Metrics {
         self.cycles.get_or_create(&label("outcome", outcome.as_str())).inc();
     }
 
-    /// All metrics in the OpenMetrics format.
-    pub(super) fn encode(&self, record: &StatusRecord, now: Timestamp) -> Result<String, fmt::Error> {
+    /// All metrics.
+    pub(super) fn encode(
+        &self,
+        format: MetricsFormat,
+        record: &StatusRecord,
+        now: Timestamp,
+    ) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix(PREFIX);
         let version = label("version", env!("CARGO_PKG_VERSION"));
         registry.register("build", "The version of the program", Info::new(version));
@@ -76,9 +104,12 @@ impl Metrics {
         registry.register("changes", "Applied changes of learners", self.changes.clone());
         register_traffic(&mut registry, self.traffic.counts());
         register_gauges(&mut registry, record, now);
-        let mut text = String::new();
-        encode(&mut text, &registry)?;
-        Ok(text)
+        let mut written = String::new();
+        match format {
+            MetricsFormat::OpenMetrics => text::encode(&mut written, &registry)?,
+            MetricsFormat::PrometheusText => prometheus_text::encode(&mut written, &registry)?,
+        }
+        Ok(written)
     }
 }
 

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Observed;
 use super::access::{Access, admit};
+use super::metrics::MetricsFormat;
 
 pub(super) const HEALTH: &str = "/healthz";
 pub(super) const READINESS: &str = "/readyz";
 const METRICS: &str = "/metrics";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) fn routes(access: Arc<Access>, observed: Observed) -> Router {
     Router::new()
@@ -40,10 +40,12 @@ async fn readiness(State(observed): State<Observed>) -> Response {
     (status, format!("{state}\n")).into_response()
 }
 
-async fn metrics(State(observed): State<Observed>) -> Response {
-    let text = observed.metrics.encode(&observed.record.borrow(), (observed.clock)());
+async fn metrics(State(observed): State<Observed>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|types| types.to_str().ok()).unwrap_or_default();
+    let format = MetricsFormat::accepted(accepted);
+    let text = observed.metrics.encode(format, &observed.record.borrow(), (observed.clock)());
     match text {
-        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             tracing::error!("cannot write the metrics: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

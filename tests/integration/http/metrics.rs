@@ -120,6 +120,26 @@ async fn a_reload_keeps_the_counters_and_the_listener() {
 }
 
 #[tokio::test]
+async fn a_client_can_ask_for_the_older_text_format() {
+    let served = Served::start(1, ANY_PORT).await;
+    for (accept, is_old) in [
+        ("*/*", false),
+        ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", false),
+        ("text/plain", true),
+        ("text/plain;version=0.0.4, */*;q=0.1", true),
+    ] {
+        let answer = served.get_with("/metrics", &format!("Accept: {accept}"));
+        let content_type = answer.header("content-type").unwrap();
+        assert_eq!(content_type.starts_with("text/plain; version=0.0.4"), is_old, "{accept}: {content_type}");
+        // Programs that read the older format know no other type and no end.
+        assert_eq!(answer.body.contains("# TYPE learner_sync_cycles_total counter"), is_old, "{accept}");
+        assert_eq!(answer.body.contains("# EOF"), !is_old, "{accept}");
+        assert_eq!(sample_names(&answer.body), SAMPLES.map(str::to_owned).into(), "{accept}");
+    }
+    served.daemon.stop().await;
+}
+
+#[tokio::test]
 async fn readiness_follows_the_state() {
     let served = Served::start(1, ANY_PORT).await;
     let ready = served.get("/readyz");

@@ -1,5 +1,7 @@
 //! Which requests are answered, and which are refused.
 
+use rustix::process::Signal;
+
 use super::{ANY_PORT, Served};
 use crate::program::users;
 use crate::world::World;
@@ -101,6 +103,8 @@ async fn a_token_protects_everything_but_health() {
     assert_eq!(served.get_with("/metrics", "Authorization: Bearer close-sesame").status, 200);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(served.get_with("/metrics", "Authorization: Bearer close-sesame").status, 503);
+    served.daemon.signal(Signal::HUP);
+    served.daemon.logged("configuration not reloaded, the old one stays", 1).await;
     assert_eq!(served.get("/healthz").status, 200);
     assert!(!served.daemon.log().contains("close-sesame"));
     served.daemon.stop().await;
