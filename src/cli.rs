@@ -17,6 +17,7 @@ mod owner;
 mod pause;
 mod plan;
 mod planner;
+mod progress;
 mod provision;
 mod resync;
 mod run;

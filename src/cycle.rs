@@ -42,6 +42,7 @@ use crate::model::{
     Source, Trigger, UnclearRows, chain,
 };
 use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
+use crate::progress::Stage;
 use crate::scope::Scope;
 use crate::store::{Bookkeeping, CycleId, Refused, Store, StoreError, WriteContext};
 
@@ -208,6 +209,7 @@ async fn prepare_and_apply(
     reached(Step::Planned);
     let applied = apply(context, cycle, &mut prepared, report, stop).await;
     if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
+        context.directory.progress().enter(Stage::Finishing);
         prepared.update_cache(context, options).await;
     }
     report.explanation = prepared.explain(context.rules, &report.refused_rows);
@@ -267,6 +269,7 @@ pub async fn prepare(
 ) -> Result<Prepared, CycleError> {
     let data = read_planning_data(context, options, cycle).await?;
     let relinks = options.only.and_then(|only| Some((only.user, only.relink.clone()?))).into_iter().collect();
+    context.directory.progress().enter(Stage::Planning);
     let mut plan = plan::plan(data.plan_input(context.rules, &relinks));
     if context.store.has_text_ids() {
         // The statements name learner ids, which may be names.
@@ -350,6 +353,7 @@ async fn read_planning_data(
     if cycle.is_none() {
         directory.start_clock();
     }
+    directory.progress().enter(Stage::ReadingApplication);
     let application = deadline.keep(directory.application(rules.application)).await??;
     let source = Source { tenant: rules.tenant.clone(), application: application.object_id }.to_string();
     let time = cycle_time(context, options, &source).await?;
@@ -357,6 +361,7 @@ async fn read_planning_data(
     if cycle.is_some() {
         deadline.keep(credential::record_expiry(context, time)).await??;
     }
+    directory.progress().enter(Stage::ReadingLearners);
     let mut before = read_linked(context, options, &source, cycle, time).await?;
     reached(Step::LinkedLearnersRead);
 
@@ -369,6 +374,7 @@ async fn read_planning_data(
     // The other answers may contradict the first.
     let time = cycle_time(context, options, &source).await?;
     log_finding(time);
+    directory.progress().enter(Stage::ReadingLearners);
     let facts = read_facts(context, options, &source, &before.linked, &read.desired, time).await?;
     let DirectoryRead { desired, snapshot, confirmation, .. } = &read;
     let named_groups = snapshot.named_groups();
@@ -417,12 +423,17 @@ async fn read_directory(
     let assess: Assess<_> = Arc::new(move |read, request_id| assessor.assess(read, request_id));
     let mut collector = Collector::new(linked, rules);
     let named = rules.restrictions.ids().collect();
-    let take = |user, assessed| collector.add(user, assessed);
+    let take = |user, assessed| {
+        collector.add(user, assessed);
+        directory.progress().add_users(1);
+    };
+    directory.progress().enter(Stage::ReadingUsers);
     let snapshot = directory.read(application, &rules.selection, &named, &assess, take).await?;
     drop(assess);
     let (mut desired, account) = collector.seal(&snapshot);
     reached(Step::DirectoryRead);
     let candidates = plan::candidates(linked, &desired);
+    directory.progress().enter(Stage::ConfirmingLeavers);
     let confirmation = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
     desired::add_confirmed(rules, &confirmation.user_names, &mut desired);
     let surroundings = match options.only {
@@ -480,7 +491,7 @@ async fn apply(
     report: &mut Report,
     stop: &StopSignal,
 ) -> Result<(), CycleError> {
-    let store = context.store;
+    let (store, progress) = (context.store, context.directory.progress());
     let Prepared { plan, source, linked, joined, facts, generation, time, .. } = prepared;
     let write_context = WriteContext { cycle, source, at: time.recorded() };
     report.add_plan(plan);
@@ -489,6 +500,7 @@ async fn apply(
     }
     reached(Step::BookkeepingCommitted);
     remember::recorded(linked, plan);
+    progress.begin_writing(plan.counts().applied());
     if plan.counts().applied() > 0 {
         store.prepare_batches().await?;
     }
@@ -507,6 +519,7 @@ async fn apply(
         remember::applied(linked, joined, batch, &applied.learners);
         // Counted first: the batch is written, whatever happens to the record of its failures.
         let refused = report.add_batch(batch, refused);
+        progress.add_written(batch.decisions().len() as u64);
         store.record_refused(refused, &write_context).await?;
         reached(Step::RefusalsRecorded);
     }
@@ -540,10 +553,12 @@ pub async fn rehearse(
     let mut report = Report::new(None, &options);
     report.personal_ids = context.store.has_text_ids();
     report.add_plan(plan);
+    context.directory.progress().begin_writing(plan.counts().applied());
     context.store.prepare_batches().await?;
     for batch in plan.batches() {
         let refused = refused_decisions(batch, context.store.rehearse(batch, &write_context).await?, facts);
         report.add_batch(batch, refused);
+        context.directory.progress().add_written(batch.decisions().len() as u64);
     }
     report.complete();
     report.explanation = prepared.explain(context.rules, &report.refused_rows);

@@ -44,6 +44,7 @@ use crate::model::{
     APP_ROLE_ASSIGNMENTS, ByUser, Clock, ClockFault, EntraId, GraphTime, GroupMembers, Routes, Selection, UnclearRows,
     foreign_text,
 };
+use crate::progress::Progress;
 
 /// The app role of an assignment without a role: <https://learn.microsoft.com/graph/api/resources/approleassignment>.
 const DEFAULT_ACCESS: EntraId = EntraId::from_bytes([0; 16]);
@@ -203,6 +204,11 @@ impl Directory {
     /// Graph's time at the last [`Self::start_clock`], as its answers say since then; `None` before the first one.
     pub fn time_at_start(&self) -> Option<Result<GraphTime, ClockFault>> {
         self.client.dates.at_start()
+    }
+
+    /// How far the cycle is that uses this client.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.client.progress
     }
 
     /// The number of requests sent to Graph so far.

@@ -21,6 +21,7 @@
 //! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
 //! | [`http`] | metrics and health over HTTP; reads only |
 //! | [`cli`] | one file per command |
+//! | [`progress`] | how far a running cycle is, for the line on a terminal |
 //! | [`failpoint`] | the steps of a cycle at which a test can kill the process |
 //!
 //! # One cycle
@@ -74,6 +75,7 @@ pub mod mapping;
 pub mod model;
 mod nearest;
 pub mod plan;
+pub mod progress;
 pub mod retry;
 pub mod runtime;
 pub mod scope;

@@ -7,7 +7,7 @@ use std::io::{BufRead, IsTerminal, Read};
 
 use self::source::FormerSource;
 use super::Context;
-use super::output::{DONE, FAILED, Failure, USAGE, counted, is_or_are, print};
+use super::output::{DONE, FAILED, Failure, USAGE, counted, is_or_are, print, print_sentences};
 use super::status::{held_table, print_recreated};
 use crate::model::{Clock, ClockFinding, is_valid_approval_age};
 use crate::runtime::{Paths, configured_source};
@@ -63,7 +63,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     store.unreadable_rows().iter().for_each(|row| tracing::warn!("{row}"));
     if !approved.is_empty() {
         let (users, are) = (counted(approved.len(), "user"), is_or_are(approved.len()));
-        print(&format!("{users} {are} already approved; the next cycle decides about them."))?;
+        print_sentences(&format!("{users} {are} already approved; the next cycle decides about them."))?;
     }
     if open.is_empty() {
         print("No users are held.")?;
@@ -87,7 +87,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let changed = (open.len() as u64).saturating_sub(released);
     if changed > 0 {
         let users = counted(changed, "user");
-        print(&format!("Not released, because the hold has changed meanwhile: {users}. Run `approve` again."))?;
+        print_sentences(&format!(
+            "Not released, because the hold has changed meanwhile: {users}. Run `approve` again."
+        ))?;
     }
     let finding = store.state().await?.clock;
     let warning = finding.and_then(ClockFinding::warning);
@@ -98,12 +100,12 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let hint = "then run `learner-sync sync` and, if users are still held, `learner-sync approve` again";
         return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
     }
-    print(&format!(
+    print_sentences(&format!(
         "Released {users} for 24 hours. The next cycle reads each of them again; `learner-sync resync` or \
          `learner-sync sync` runs one now."
     ))?;
     if let Some(warning) = warning {
-        print(&format!("Warning: {warning}"))?;
+        print_sentences(&format!("Warning: {warning}"))?;
     }
     Ok(DONE)
 }

@@ -10,7 +10,7 @@ use crate::plan::{Decision, EXTERNAL_ID};
 
 /// The keys of a decision, in the order of the columns of CSV.
 const KEYS: &[&str] = &["action", "status", "entra_id", "user_name", "reason", "detail", "changes"];
-const COLUMNS: ListColumns = ListColumns { headers: &["reason", "user", "changes"], whole: &[0, 1] };
+const COLUMNS: ListColumns = ListColumns(&["reason", "user", "changes"]);
 
 /// Decisions grouped by what happens, of which a list may show only the first.
 pub(super) struct DecisionList<'d> {

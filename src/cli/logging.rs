@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::output::{CONFIGURATION, Failure};
+use super::progress::LogLines;
 use super::visible_events::VisibleEvents;
 use crate::config::{self, Config, LogConfig, LogFormat};
 
@@ -26,7 +27,7 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     let directives = format!("{quiet},{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| LogLines);
     let journal = match format {
         LogFormat::Auto if is_journal_connected() => tracing_journald::layer().ok(),
         LogFormat::Journald => {

@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::logging::is_journal_connected;
+use super::narrow::wrap;
 use crate::config::{Config, ConfigError};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
@@ -263,6 +264,14 @@ pub(super) fn print_json_line(document: &Value) -> std::io::Result<()> {
 /// Prints lines on standard output, without characters that would hide or rearrange something.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     write_line(&visible_lines(text))
+}
+
+/// Prints sentences, which break between words at the end of a line of the terminal.
+pub(super) fn print_sentences(text: &str) -> std::io::Result<()> {
+    match table(&[]).width() {
+        Some(width) => print(&wrap(text, width.into())),
+        None => print(text),
+    }
 }
 
 /// Writes to standard output as it is.

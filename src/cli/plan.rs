@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use super::Context;
 use super::decisions::DecisionList;
-use super::output::{DONE, Failure, OutputFormat, print, print_bytes, print_json};
+use super::output::{DONE, Failure, OutputFormat, print_bytes, print_json, print_sentences};
 use super::planner::Planner;
+use super::progress::ProgressDisplay;
 use super::sync::{expected_result, report_as_json};
 use crate::cycle;
 use crate::model::Clock;
@@ -38,8 +39,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Context { config, environment } = context;
     let started = Instant::now();
     let app = App::new(config, &environment, clock)?;
+    let display = ProgressDisplay::start(&app, &environment, arguments.format() != OutputFormat::Table);
     let planner = Planner::open(&app).await?;
     let prepared = planner.prepare().await?;
+    drop(display);
     let mut report = cycle::forecast(planner.options(), &prepared);
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
@@ -54,7 +57,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         }
         OutputFormat::Csv => print_bytes(&list.as_csv()?)?,
         OutputFormat::Table => {
-            print(&expected_result(&report))?;
+            print_sentences(&expected_result(&report))?;
             list.print()?;
             planner.print_notes(&prepared).await?;
         }

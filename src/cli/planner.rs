@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::output::{FAILED, Failure, print, print_obstacles};
+use super::output::{FAILED, Failure, print_obstacles, print_sentences};
 use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, FullComparisons, Prepared, SingleUser};
 use crate::model::Trigger;
 use crate::runtime::user_lookup::{UserArgument, find_user};
@@ -83,7 +83,7 @@ impl<'a> Planner<'a> {
     /// Prints until when the plan cannot see changes that other programs make, and why no cycle would run now.
     pub(super) async fn print_notes(&self, prepared: &Prepared) -> Result<(), Failure> {
         if let Some(FullComparisons { last, next }) = prepared.full_comparisons(&self.app.rules) {
-            print(&format!(
+            print_sentences(&format!(
                 "\nThe learner database was last compared in full at {last:.0}, and is next at {next:.0}. Until then, \
                  changes that others made in it are not shown; `learner-sync sync --dry-run --full` shows them."
             ))?;

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::Context;
 use super::decisions::DecisionList;
-use super::output::{DONE, FAILED, Failure, PARTLY, counted, print, print_json};
+use super::output::{DONE, FAILED, Failure, PARTLY, counted, print, print_json, print_sentences};
 use super::planner::Planner;
+use super::progress::ProgressDisplay;
 use crate::cycle::{self, CycleRequest, Report};
 use crate::model::{Clock, Outcome, Trigger};
 use crate::plan::{Counts, Decision};
@@ -39,8 +40,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Arguments { full, dry_run, wait, force, json } = arguments;
     let Context { config, environment } = context;
     let app = App::new(config, &environment, clock)?;
+    let display = ProgressDisplay::start(&app, &environment, json);
     if dry_run {
-        return rehearse(&app, full, json).await;
+        return rehearse(&app, full, json, display).await;
     }
     let stop = stop_on_signal()?;
     let actor = super::actor(&environment);
@@ -53,6 +55,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         only: None,
     };
     let ran = run_locked_cycle(&app, options, stop).await;
+    drop(display);
     let report = ran.map_err(|error| Failure::from(error).suggesting_wait())?;
     if json {
         print_json(&report_as_json(&report))?;
@@ -63,12 +66,13 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     Ok(exit_code(report.outcome))
 }
 
-async fn rehearse(app: &App, full: bool, json: bool) -> Result<u8, Failure> {
+async fn rehearse(app: &App, full: bool, json: bool, display: ProgressDisplay) -> Result<u8, Failure> {
     let started = Instant::now();
     let planner = Planner::open_to_rehearse(app).await?;
     let planner = if full { planner.in_full() } else { planner };
     let prepared = planner.prepare().await?;
     let mut report = cycle::rehearse(planner.context(), planner.options(), &prepared).await?;
+    drop(display);
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
     let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|refused| (refused.user, refused)).collect();
@@ -81,8 +85,8 @@ async fn rehearse(app: &App, full: bool, json: bool) -> Result<u8, Failure> {
         document["full_comparison"] = planner.comparisons_as_json(&prepared);
         print_json(&document)?;
     } else {
-        print(&expected_result(&report))?;
-        print(planner.rehearsed())?;
+        print_sentences(&expected_result(&report))?;
+        print_sentences(planner.rehearsed())?;
         list.print()?;
         planner.print_notes(&prepared).await?;
     }

@@ -21,6 +21,7 @@ use super::wire;
 use super::work::Workers;
 use crate::auth::{Authenticator, Http};
 use crate::model::{Clock, RequestId, foreign_text};
+use crate::progress::Progress;
 use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_after};
 
 /// 999 rows with every property selected have a few megabytes.
@@ -38,6 +39,7 @@ pub(super) struct GraphClient {
     pub(super) clock: Clock,
     pub(super) throttle: Throttle,
     pub(super) dates: Dates,
+    pub(super) progress: Arc<Progress>,
     pub(super) workers: Workers,
     bodies: Arc<Semaphore>,
     /// The number of requests sent so far; a `$batch` counts as one.
@@ -76,8 +78,8 @@ impl GraphClient {
         let throttle = Throttle::new(at_once.max(1));
         let (dates, workers, requests) = (Dates::new(), Workers::new(), AtomicU64::new(0));
         let bodies = Arc::new(Semaphore::new(BODIES_AT_ONCE));
-        let traffic = Arc::default();
-        Self { http, authenticator, root, clock, throttle, dates, workers, bodies, requests, traffic }
+        let (traffic, progress) = (Arc::default(), Arc::default());
+        Self { http, authenticator, root, clock, throttle, dates, progress, workers, bodies, requests, traffic }
     }
 
     /// The `Date` of Graph's answer to a request without a token.
@@ -146,6 +148,7 @@ impl GraphClient {
     /// Pauses all requests, because Graph asks for it.
     pub(super) fn pause_for(&self, wait: Duration) {
         self.traffic.add_pause(self.throttle.pause_for(wait));
+        self.progress.throttle_for(wait);
     }
 
     async fn attempt(

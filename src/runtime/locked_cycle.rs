@@ -12,6 +12,7 @@ use super::user_lookup::{UserArgument, UserLookupError, find_user};
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAudit, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{CycleTime, LockHolder, chain};
+use crate::progress::Stage;
 use crate::store::{Store, StoreError};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
@@ -153,7 +154,10 @@ pub async fn lock_database(
     let mut waited = false;
     let _lock = loop {
         match Lock::acquire(&preflight.paths.cycle_lock, command) {
-            Err(LockError::Held(holder)) => wait_for_lock(holder, wait, &mut waited, stop).await?,
+            Err(LockError::Held(holder)) => {
+                app.directory.progress().enter(Stage::WaitingForLock);
+                wait_for_lock(holder, wait, &mut waited, stop).await?;
+            }
             acquired => break acquired?,
         }
     };
@@ -167,6 +171,7 @@ pub async fn lock_database(
     // Keeps cycles of other machines out, when the learners are on a server.
     let mut waited = false;
     while let Some(holder) = store.take_cycle_lock(command).await? {
+        app.directory.progress().enter(Stage::WaitingForLock);
         wait_for_lock(holder, wait, &mut waited, stop).await?;
     }
     Ok(LockedDatabase { store, preflight, _lock })

@@ -17,6 +17,7 @@ mod schema;
 mod status;
 mod sync;
 mod take_over;
+mod terminal;
 
 /// The keys of the document that `sync --json` prints.
 const SUMMARY: [&str; 15] = [

@@ -90,10 +90,9 @@ fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
     pairs.collect()
 }
 
-const PAIRS: ListColumns = ListColumns { headers: &["user", "learner", "proof"], whole: &[0, 1, 2] };
-const DOUBTS: ListColumns = ListColumns { headers: &["user", "learner", "why"], whole: &[0, 1] };
-const CHANGES: ListColumns =
-    ListColumns { headers: &["attribute", "learners that change", "of these cleared"], whole: &[0, 1, 2] };
+const PAIRS: ListColumns = ListColumns(&["user", "learner", "proof"]);
+const DOUBTS: ListColumns = ListColumns(&["user", "learner", "why"]);
+const CHANGES: ListColumns = ListColumns(&["attribute", "learners that change", "of these cleared"]);
 
 fn pair_row(user: String, learner: &LearnerId, why: &str) -> ListRow {
     let narrow = [user.clone(), format!("learner {learner}: {why}")];

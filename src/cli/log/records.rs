@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use comfy_table::{ColumnConstraint, Width};
 use serde_json::Value;
 
-use crate::cli::narrow::{NARROW, in_two_columns};
+use crate::cli::narrow::{NARROW, in_two_columns, natural_width};
 use crate::cli::output::{OutputFormat, table, visible_json};
 use crate::cli::spreadsheet::csv_rows;
 use crate::store::{RowPage, RowRange, Store, StoreError};
@@ -45,12 +45,14 @@ pub(super) struct Printer<R> {
     is_empty: bool,
     /// The widths of the columns of the first page, which the others keep.
     widths: Vec<u16>,
+    /// Whether the rows of the first page are too wide for the terminal.
+    is_narrow: Option<bool>,
 }
 
 impl<R: Records> Printer<R> {
     pub(super) fn new(format: OutputFormat, open_ended: bool) -> Self {
         let output = BufWriter::new(std::io::stdout());
-        Self { records: PhantomData, format, open_ended, output, is_empty: true, widths: Vec::new() }
+        Self { records: PhantomData, format, open_ended, output, is_empty: true, widths: Vec::new(), is_narrow: None }
     }
 
     pub(super) fn print(&mut self, page: &[R::Row]) -> std::io::Result<()> {
@@ -102,18 +104,19 @@ impl<R: Records> Printer<R> {
     /// A page whose columns have at least the widths of the first one.
     fn page_as_table(&mut self, rows: &[R::Row]) -> String {
         let mut lines = table(R::HEADERS);
-        let narrow: Option<Vec<_>> = match lines.width() {
-            Some(width) if width < NARROW => rows.iter().map(R::narrow_cells).collect(),
-            Some(_) | None => None,
-        };
-        if let (Some(rows), Some(width)) = (narrow, lines.width()) {
-            return in_two_columns(&rows, width.into());
+        for row in rows {
+            lines.add_row(R::cells(row));
+        }
+        if let Some(width) = lines.width() {
+            // The other pages look like the first one.
+            let is_narrow = *self.is_narrow.get_or_insert(width < NARROW || natural_width(&lines) > width.into());
+            let narrow: Option<Vec<_>> = rows.iter().map(R::narrow_cells).collect();
+            if let Some(narrow) = narrow.filter(|_| is_narrow) {
+                return in_two_columns(&narrow, width.into());
+            }
         }
         if !self.is_empty {
             lines.set_header(comfy_table::Row::new());
-        }
-        for row in rows {
-            lines.add_row(R::cells(row));
         }
         let found: Vec<u16> = lines.column_max_content_widths();
         // A terminal has a width of its own.

@@ -43,7 +43,7 @@ pub(super) async fn run(database: LearnerDatabase, arguments: Arguments) -> Resu
     Ok(DONE)
 }
 
-const CHANGES: ListColumns = ListColumns { headers: &["attribute", "old", "new"], whole: &[0] };
+const CHANGES: ListColumns = ListColumns(&["attribute", "old", "new"]);
 
 fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
     let LogRow {

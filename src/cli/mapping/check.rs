@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::cli::narrow::{ListColumns, ListRow};
-use crate::cli::output::{DONE, Failure, print, print_json, shown};
+use crate::cli::output::{DONE, Failure, print, print_json, print_sentences, shown};
 use crate::cycle::Rules;
 use crate::mapping::{ApplyMode, DescribedEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
@@ -28,18 +28,17 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
         return Ok(DONE);
     }
     print(&COLUMNS.list(lines.iter().map(row).collect()))?;
-    print(&format!("Read for every user: {}.", selection.properties().join(", ")))?;
+    print_sentences(&format!("Read for every user: {}.", selection.properties().join(", ")))?;
     for (attribute, words) in &warnings {
-        print(&shown(&format!("warning: {}: {words}", attribute.path())))?;
+        print_sentences(&shown(&format!("warning: {}: {words}", attribute.path())))?;
     }
     for words in scope.warnings() {
-        print(&shown(&format!("warning: {words}")))?;
+        print_sentences(&shown(&format!("warning: {words}")))?;
     }
     Ok(DONE)
 }
 
-const COLUMNS: ListColumns =
-    ListColumns { headers: &["attribute", "type", "expression", "reads", "options"], whole: &[0, 1] };
+const COLUMNS: ListColumns = ListColumns(&["attribute", "type", "expression", "reads", "options"]);
 
 fn row(line: &DescribedEntry<'_>) -> ListRow {
     let (path, kind) = (line.attribute.path().to_owned(), kind(line.attribute).to_owned());

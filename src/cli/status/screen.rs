@@ -6,7 +6,7 @@ use comfy_table::{ColumnConstraint, Table};
 
 use super::View;
 use crate::cli::narrow::{ListColumns, ListRow, NARROW, wrap};
-use crate::cli::output::{Failure, action_in_words, print, seconds, shown, table, visible_lines};
+use crate::cli::output::{Failure, action_in_words, print_sentences, seconds, shown, table, visible_lines};
 use crate::cycle::ends_soon;
 use crate::model::{ClockFinding, ProvisioningState, StateReport, Status, UnreadableRow};
 use crate::runtime::status::{CycleNumbers, LearnerNumbers, StatusRecord, StatusSummary, by_reason, total};
@@ -241,8 +241,7 @@ impl Screen {
     }
 }
 
-const FAILING: ListColumns =
-    ListColumns { headers: &["reason", "user", "since", "last tried", "attempts", "detail"], whole: &[0, 1, 2, 3, 4] };
+const FAILING: ListColumns = ListColumns(&["reason", "user", "since", "last tried", "attempts", "detail"]);
 /// A longer detail is shortened on the one screen of the summary.
 const MAX_DETAIL: usize = 110;
 
@@ -272,7 +271,7 @@ fn recreated_text(users: u64) -> String {
 /// Points to the command that keeps these users from losing their learners.
 pub(in crate::cli) fn print_recreated(users: u64) -> Result<(), Failure> {
     if users > 0 {
-        print(&recreated_text(users))?;
+        print_sentences(&recreated_text(users))?;
     }
     Ok(())
 }
