@@ -48,8 +48,10 @@ async fn plans_and_rehearsals_see_the_drift_that_the_cycle_sees() {
             logged.sort();
             let changes = rehearsed[0]["changes"].as_array().unwrap().iter();
             let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            let planned: Vec<_> =
+            // A plan lists its changes by action.
+            let mut planned: Vec<_> =
                 changes.map(|change| vec![text(&change["entra_id"]), text(&change["reason"])]).collect();
+            planned.sort();
             assert_eq!(planned, logged, "{repair} {full}");
             assert_eq!(planned.is_empty(), !full, "{repair}");
         }
