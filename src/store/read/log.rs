@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -130,25 +131,13 @@ impl Store {
     /// The rows that match `filter`. A row that cannot be read is left out and reported.
     pub async fn log(&self, filter: &LogFilter) -> Result<RowPage<LogRow>, StoreError> {
         let LogFilter { user, action, status, reason, cycle, id, range } = filter;
-        let connection = self.connection().await;
         let mut statement = Statement::new(
             "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes,
                  approved_by, request_id, phase
              FROM provisioning_log WHERE id > 0",
         );
         if let Some(user) = user {
-            // Entra ids are compared as text: a user name may consist of digits.
-            let folded = user.to_ascii_lowercase();
-            statement.push(" AND (").push(connection.folded("user_name")).push(" = ").push_bind(folded.clone());
-            statement.push(" OR entra_id = ").push_bind(folded.clone());
-            let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
-            statement.push(format_args!(" OR learner_id IN (SELECT {id} FROM {table} r WHERE {within} AND "));
-            statement.push(connection.folded(self.layout.attribute(Attribute::UserName)));
-            statement.push(" = ").push_bind(folded).push(")");
-            if let Some(learner) = self.layout.parse_learner(user) {
-                statement.push(" OR learner_id = ").push_bind(self.layout.learner_value(Some(&learner)));
-            }
-            statement.push(")");
+            self.push_user(&mut statement, user).await?;
         }
         if let Some(action) = action {
             statement.push(" AND action = ").push_bind(action.as_str());
@@ -166,8 +155,6 @@ impl Store {
             statement.push(" AND id = ").push_bind(*id);
         }
         range.push(&mut statement, "at");
-        // `query_readable` takes the connection.
-        drop(connection);
         let read = |row: &SqlRow| {
             Ok(LogRow {
                 id: row.get(0)?,
@@ -187,6 +174,38 @@ impl Store {
             })
         };
         self.page(statement, read, "provisioning_log").await
+    }
+
+    /// Adds the condition for the rows of `user`. Each part finds its rows by an index, except the one for a learner id.
+    async fn push_user(&self, statement: &mut Statement<'_>, user: &str) -> Result<(), StoreError> {
+        let mut connection = self.connection().await;
+        let folded = user.to_ascii_lowercase();
+        let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
+        let name = connection.folded(&format!("r.{}", self.layout.attribute(Attribute::UserName)));
+        // The rows of a learner that has this name now may have another one.
+        let mut linked = Statement::new(format!(
+            "SELECT l.entra_id FROM {table} r JOIN sync_links l ON l.learner_id = r.{id} WHERE {within} AND {name} = "
+        ));
+        linked.push_bind(folded.clone()).push(" UNION SELECT entra_id FROM sync_links WHERE entra_id = ");
+        linked.push_bind(folded.clone());
+        let linked = connection.rows(linked).await?;
+        let is_known = !linked.is_empty();
+        let linked = linked.iter().filter_map(|row| row.foreign_text(0).ok().flatten().map(Cow::into_owned));
+        // Entra ids are compared as text: a user name may consist of digits.
+        let users: BTreeSet<String> = linked.chain([folded.clone()]).collect();
+        statement.push(" AND id IN (SELECT id FROM provisioning_log WHERE ").push(connection.folded("user_name"));
+        statement.push(" = ").push_bind(folded);
+        for user in users {
+            statement.push(" UNION SELECT id FROM provisioning_log WHERE entra_id = ").push_bind(user);
+        }
+        // Nearly every text can be a learner id, unless ids are numbers.
+        let learner = self.layout.parse_learner(user);
+        if let Some(learner) = learner.filter(|id| matches!(id, LearnerId::Number(_)) || !is_known) {
+            statement.push(" UNION SELECT id FROM provisioning_log WHERE learner_id = ");
+            statement.push_bind(self.layout.learner_value(Some(&learner)));
+        }
+        statement.push(")");
+        Ok(())
     }
 
     /// The rows of the audit log. A row that cannot be read is left out and reported.

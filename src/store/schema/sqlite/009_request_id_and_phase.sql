@@ -2,3 +2,5 @@ ALTER TABLE provisioning_log ADD COLUMN request_id TEXT;
 ALTER TABLE provisioning_log ADD COLUMN phase TEXT;
 
 UPDATE provisioning_log SET phase = 'begun' WHERE status = 'held';
+
+CREATE INDEX provisioning_log_user_name ON provisioning_log (user_name);
