@@ -27,7 +27,9 @@ fn back_to_1() -> String {
     let columns = columns.iter().flat_map(|(table, columns)| columns.split(' ').map(move |column| (table, column)));
     let columns: String =
         columns.map(|(table, column)| format!("ALTER TABLE {table} DROP COLUMN {column}; ")).collect();
-    format!("{triggers}; {columns} DROP INDEX provisioning_log_user_name; UPDATE sync_state SET schema_version = 1")
+    format!(
+        "{triggers}; {columns} DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action; UPDATE sync_state SET schema_version = 1"
+    )
 }
 
 /// A key with a UUID as its default.

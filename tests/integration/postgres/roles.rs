@@ -171,7 +171,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
              ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by,
                  DROP COLUMN request_id, DROP COLUMN phase;
-             DROP INDEX provisioning_log_user_name; UPDATE sync_state SET schema_version = 1",
+             DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action; UPDATE sync_state SET schema_version = 1",
         )
         .await;
     everything_is_refused(
