@@ -170,6 +170,7 @@ pub async fn run(
     if let Err(error) = prepare_and_apply(context, options, cycle, &mut report, &mut stop).await {
         report.outcome = error.outcome();
         report.refused = error.is_refusal();
+        report.credential_failed = error.is_about_the_credential();
         report.database_failed = error.is_about_the_database();
         report.fail(&error, error.hint());
     }

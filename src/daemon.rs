@@ -97,8 +97,12 @@ struct Daemon {
     stop: watch::Sender<bool>,
     /// How many cycles in a row Entra has refused.
     refusals: u32,
+    /// Whether a changed credential file starts a cycle: the credential ended a cycle, and none has succeeded since.
+    credential_failed: bool,
     /// How many cycles have failed since the start; `None` since one has not.
     first_failures: Option<u32>,
+    /// The longest wait after the last cycle, if it failed soon after the start.
+    longest_wait: Option<Duration>,
     credentials: CredentialWatch,
     standing: Standing,
     listener: HttpListener,
@@ -177,7 +181,9 @@ async fn start(
         look_again: false,
         stop: watch::Sender::new(false),
         refusals: 0,
+        credential_failed: false,
         first_failures: Some(0),
+        longest_wait: None,
         credentials: CredentialWatch::new(),
         standing,
         listener,

@@ -115,6 +115,11 @@ impl AuthError {
         }
     }
 
+    /// Whether another credential may end the failure.
+    pub fn is_about_the_credential(&self) -> bool {
+        self.is_lasting() || matches!(self, Self::Credential(_) | Self::Signature(_))
+    }
+
     /// Advice for the administrator.
     pub fn hint(&self) -> Option<&str> {
         match self {

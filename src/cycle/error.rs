@@ -96,6 +96,14 @@ impl CycleError {
         }
     }
 
+    /// Whether a change of the credential or of the application may end the failure.
+    pub(super) fn is_about_the_credential(&self) -> bool {
+        match self {
+            Self::Directory(DirectoryError::Graph(GraphError::Auth(error))) => error.is_about_the_credential(),
+            _ => self.is_refusal(),
+        }
+    }
+
     /// Whether the learner database failed as a whole.
     pub(super) fn is_about_the_database(&self) -> bool {
         matches!(self, Self::Store(error) if !matches!(error, StoreError::RelinkRefused { .. }))

@@ -36,6 +36,8 @@ pub struct Report {
     pub error: Option<String>,
     /// Whether Entra refused the credential or does not know the application.
     pub refused: bool,
+    /// Whether it ended early because of the credential: Entra refused it, or a file of it is unusable.
+    pub credential_failed: bool,
     /// Whether the learner database failed as a whole.
     pub database_failed: bool,
     /// The decisions that the database refused.
@@ -59,6 +61,7 @@ impl Report {
             duration: Duration::ZERO,
             error: None,
             refused: false,
+            credential_failed: false,
             database_failed: false,
             refused_rows: Vec::new(),
             personal_ids: false,

@@ -60,7 +60,7 @@ impl Daemon {
                         self.request_look();
                     }
                 }
-                () = self.credentials.changed(&self.app), if self.refusals > 0 && self.running.is_none() => {
+                () = self.credentials.changed(&self.app), if self.credential_failed && self.running.is_none() => {
                     tracing::info!("a credential file has changed; a cycle starts at once");
                     self.request_cycle(Trigger::Schedule, false);
                 }
@@ -144,16 +144,20 @@ impl Daemon {
         self.count(result.as_ref());
         let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
+        self.credential_failed |= matches!(&result, Some(Ok(Report { credential_failed: true, .. })));
+        // A skipped cycle is not a failed one.
+        self.longest_wait = None;
         let mut not_begun = None;
         let (failure, trouble) = match result {
             Some(Ok(Report { outcome: Outcome::Failed, error, database_failed, .. })) => {
-                self.first_failures = self.first_failures.map(|failures| failures.saturating_add(1));
+                self.count_failure();
                 let error = error.unwrap_or_default();
                 (Some(error.clone()), database_failed.then_some(error))
             }
             Some(Ok(Report { outcome: Outcome::Interrupted, .. }) | Err(LockedCycleError::Stopped)) => (None, None),
             Some(Ok(_)) => {
                 self.first_failures = None;
+                self.credential_failed = false;
                 (None, None)
             }
             Some(Err(LockedCycleError::Paused)) => {
@@ -169,16 +173,23 @@ impl Daemon {
                 tracing::error!("cannot start a cycle: {text}");
                 let hint = if let LockedCycleError::Preflight(error) = &error { error.hint() } else { None };
                 let text = hint.map_or(text.clone(), |hint| format!("{text}; {hint}"));
-                self.first_failures = self.first_failures.map(|failures| failures.saturating_add(1));
+                self.count_failure();
                 not_begun = Some(text.clone());
                 (Some(text.clone()), Some(text))
             }
             None => {
+                self.count_failure();
                 tracing::error!("the cycle panicked; the next one repeats it");
                 (Some("the cycle panicked".to_owned()), None)
             }
         };
         self.standing.cycle_ended(failure, trouble, not_begun, looked);
+    }
+
+    /// Shortens the wait for the next cycle if this is one of the first failures after the start.
+    fn count_failure(&mut self) {
+        self.first_failures = self.first_failures.map(|failures| failures.saturating_add(1));
+        self.longest_wait = self.first_failures.and_then(first_wait);
     }
 
     /// Counts a cycle for the metrics; `None` after a panic.
@@ -195,8 +206,7 @@ impl Daemon {
     pub(super) async fn schedule_next(&mut self, longest: Option<Duration>) -> Result<(), DaemonError> {
         let now = (self.app.clock)();
         let drawn = draw_wait(&self.app.config.schedule, self.refusals);
-        let first = self.first_failures.and_then(first_wait);
-        let wait = longest.into_iter().chain(first).fold(drawn, Duration::min);
+        let wait = longest.into_iter().chain(self.longest_wait).fold(drawn, Duration::min);
         self.timer.arm(wait).await?;
         let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         self.record(DaemonRecord::NextCycle(Some(next))).await;

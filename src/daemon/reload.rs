@@ -53,10 +53,10 @@ impl Daemon {
                 }
                 // Frequent reloads must not postpone the next cycle for ever.
                 let same_schedule = app.config.schedule == self.app.config.schedule;
-                // An administrator who has mended the sign-in wants to see the result.
+                // An administrator who has fixed the sign-in wants to see the result.
                 let other_sign_in =
                     (&app.config.entra, &app.config.app) != (&self.app.config.entra, &self.app.config.app);
-                let cycle_follows = other_sign_in || self.refusals > 0;
+                let cycle_follows = other_sign_in || self.credential_failed;
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
                 self.standing.reloaded(&self.app.config);

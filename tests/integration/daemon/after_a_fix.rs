@@ -33,6 +33,23 @@ async fn a_changed_credential_file_ends_the_wait_after_a_refusal() {
     daemon.stop().await;
 }
 
+/// `install ... /dev/stdin FILE` creates an empty file first.
+#[apply(on_both)]
+async fn a_credential_file_that_is_written_in_two_steps_ends_the_wait() {
+    let (world, daemon) = refused_daemon().await;
+    std::fs::write(world.path("secret"), "").unwrap();
+    daemon.logged("waiting next_cycle.at=", 3).await;
+    assert_eq!(world.cycles().await[2], "schedule failed");
+    std::fs::write(world.path("secret"), NEW_SECRET).unwrap();
+    assert_eq!(world.cycles_ended(4).await[3], "schedule success");
+    // Afterwards the schedule alone counts.
+    daemon.logged("waiting next_cycle.at=", 4).await;
+    world.sim.revoke_tokens();
+    reload(&daemon, "configuration reloaded", 1).await;
+    assert!(!daemon.log().contains("a cycle follows the reload"), "{}", daemon.log());
+    daemon.stop().await;
+}
+
 #[apply(on_both)]
 async fn check_and_a_reload_after_a_refusal_lead_to_a_cycle() {
     const RESYNC: &str = "learner-sync resync --wait";
@@ -64,17 +81,20 @@ async fn a_reload_with_another_sign_in_runs_a_cycle_unless_paused() {
     daemon.stop().await;
 }
 
+/// How long the daemon waits for the next cycle.
+fn time_left(world: &World) -> SignedDuration {
+    let status: Value = world.run_program(&["status", "--json"], 0).json();
+    let next: Timestamp = status["next_cycle_at"].as_str().unwrap().parse().unwrap();
+    next.duration_since(system_clock())
+}
+
 #[apply(on_both)]
 async fn the_first_waits_after_a_start_are_short_until_a_cycle_succeeds() {
     let world = World::start(users(1).0).await;
     world.configure("[schedule]\nmin_interval = \"1h\"\nmax_interval = \"1h\"");
     world.sim.tenant(|tenant| tenant.permissions.clear());
     let daemon = waiting_daemon(&world).await;
-    let left = || {
-        let status: Value = world.run_program(&["status", "--json"], 0).json();
-        let next: Timestamp = status["next_cycle_at"].as_str().unwrap().parse().unwrap();
-        next.duration_since(system_clock())
-    };
+    let left = || time_left(&world);
     let minutes = SignedDuration::from_mins;
     assert!(left() <= minutes(1), "{}", left());
     daemon.signal(Signal::USR1);
@@ -90,6 +110,21 @@ async fn the_first_waits_after_a_start_are_short_until_a_cycle_succeeds() {
     daemon.signal(Signal::USR1);
     daemon.logged("waiting next_cycle.at=", 4).await;
     assert!(left() > minutes(10), "a later failure waits as scheduled: {}", left());
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_skipped_cycle_after_a_failure_does_not_shorten_the_wait() {
+    let world = World::start(users(1).0).await;
+    world.configure("[schedule]\nmin_interval = \"1h\"\nmax_interval = \"1h\"");
+    world.sim.tenant(|tenant| tenant.permissions.clear());
+    let daemon = waiting_daemon(&world).await;
+    assert!(time_left(&world) <= SignedDuration::from_mins(1), "{}", time_left(&world));
+    world.run_program(&["pause"], 0);
+    daemon.signal(Signal::USR1);
+    daemon.logged("the cycle is skipped", 1).await;
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    assert!(time_left(&world) > SignedDuration::from_mins(10), "{}", time_left(&world));
     daemon.stop().await;
 }
 
