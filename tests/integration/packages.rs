@@ -64,7 +64,7 @@ impl Machine {
         for name in ["systemd-sysusers", "systemd-tmpfiles", "systemctl", "deb-systemd-invoke"] {
             let log = machine.path("log");
             let script = format!(
-                "#!/bin/sh\necho \"{name} $*\" >> {}\ncase \"$*\" in *list-units*) echo 'learner-sync@a.service loaded' ;; esac\n",
+                "#!/bin/sh\necho \"{name} $*\" >> {}\ncase \"$*\" in *list-unit*) echo 'learner-sync@a.service loaded' ;; esac\n",
                 log.display()
             );
             fs::write(machine.path("bin").join(name), script).unwrap();
@@ -90,7 +90,7 @@ impl Machine {
             Command::new("sh").env_clear().env("PATH", path).arg(self.path("script")).args(arguments).status().unwrap();
         assert!(status.success(), "{script} {arguments:?}");
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
-        log.lines().filter(|line| !line.contains("list-units")).map(str::to_owned).collect()
+        log.lines().filter(|line| !line.contains("list-unit")).map(str::to_owned).collect()
     }
 }
 
@@ -107,6 +107,31 @@ fn a_first_installation_starts_nothing_and_an_upgrade_restarts_what_runs() {
     assert_eq!(upgraded[..3], prepared);
     assert_eq!(upgraded[3..], ["deb-systemd-invoke restart learner-sync@a.service"]);
     assert_eq!(machine.run("postinst", &["abort-upgrade", "0.1.0-1"]), [""; 0]);
+}
+
+#[test]
+fn the_removal_of_the_rpm_package_disables_every_instance() {
+    let machine = Machine::new();
+    let removed = machine.run("rpm-preun", &["0"]);
+    assert!(removed.contains(&"systemctl --no-reload disable --now learner-sync@a.service".to_owned()), "{removed:?}");
+    assert_eq!(machine.run("rpm-preun", &["1"]), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_changed_fails_no_maintainer_script() {
+    let machine = Machine::new();
+    let failing = |name: &str| {
+        fs::write(machine.path("bin").join(name), "#!/bin/sh\nexit 1\n").unwrap();
+        fs::set_permissions(machine.path("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    failing("systemd-tmpfiles");
+    assert!(machine.run("postinst", &["configure", ""]).contains(&"systemctl --system daemon-reload".to_owned()));
+    machine.run("rpm-post", &["1"]);
+    // Like `rm -rf` of a mount point, while other files can be deleted.
+    let script = "#!/bin/sh\n[ \"$1\" != -rf ] && exec /bin/rm \"$@\"\nexit 1\n";
+    fs::write(machine.path("bin/rm"), script).unwrap();
+    fs::set_permissions(machine.path("bin/rm"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(machine.run("postrm", &["purge"]), ["systemctl --system daemon-reload"]);
 }
 
 #[test]
