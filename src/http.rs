@@ -27,7 +27,7 @@ use crate::runtime::status::StatusRecord;
 /// The wait before an address is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What the answers are made from.
+/// The sources of the answers.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The counters.

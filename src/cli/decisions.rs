@@ -120,7 +120,7 @@ pub(super) fn short_changes(decision: &Decision) -> impl Iterator<Item = String>
     }))
 }
 
-/// What stands for a value that is cleared.
+/// Stands for a value that is cleared.
 pub(super) const NOTHING: &str = "(nothing)";
 
 /// `department: Sales -> Research`, with the last part of a long SCIM path: a whole one takes a line.

@@ -40,7 +40,7 @@ pub(super) enum FailureDocument {
     Check,
     /// `{"error"}`
     Error,
-    /// `{"error", "state"}`
+    /// `{"state", "since", "reason", "exit_code", "error", "hint"}`
     Status,
 }
 
@@ -83,23 +83,36 @@ impl Failure {
 
     /// Prints the failure, and the document for `--json`.
     pub(super) fn report(self, document: FailureDocument) -> u8 {
-        let Self { code, message, hint } = self;
+        let Self { code: _, message, hint } = &self;
         // systemd reads the priority of a line from this prefix: 3 is an error.
         let priority = if is_journal_connected() { "<3>" } else { "" };
         let mut error = std::io::stderr().lock();
         for line in message.lines() {
             let _ = writeln!(error, "{priority}learner-sync: {}", visible(line));
         }
-        if let Some(hint) = &hint {
+        if let Some(hint) = hint {
             let _ = writeln!(error, "{priority}  hint: {}", visible(hint));
         }
+        let code = self.code;
+        if let Some(document) = self.document(document) {
+            // A closed standard output does not change the exit code.
+            let _ = print_json(&document);
+        }
+        code
+    }
+
+    /// The document for `--json`.
+    pub(super) fn document(self, document: FailureDocument) -> Option<Value> {
+        let Self { code, message, hint } = self;
         let document = match document {
-            FailureDocument::None => return code,
+            FailureDocument::None => return None,
             FailureDocument::Error => json!({ "error": message, "hint": hint }),
             // Anything but the configuration is the learner database or the disk.
             FailureDocument::Status => {
                 let state = (code == FAILED).then_some(ProvisioningState::Blocked.as_str());
-                json!({ "error": message, "hint": hint, "state": state })
+                json!({
+                    "state": state, "since": null, "reason": message, "exit_code": code, "error": message, "hint": hint,
+                })
             }
             FailureDocument::Check => json!({
                 "ok": false,
@@ -118,9 +131,7 @@ impl Failure {
                 document
             }
         };
-        // A closed standard output does not change the exit code.
-        let _ = print_json(&document);
-        code
+        Some(document)
     }
 }
 

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub(super) use self::document::cycle_as_json;
 pub(super) use self::screen::{held_table, print_recreated};
 use super::check::disk_warnings;
-use super::output::{DONE, Failure, print_json, print_json_line, visible_lines};
+use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line, visible_lines};
 use super::{logging, owner};
 use crate::config::{self, Config};
 use crate::model::{ClockFinding, Finding, LockHolder, StateReport, system_clock};
@@ -52,7 +51,7 @@ struct View {
     summary: Option<StatusSummary>,
     /// `None` when the learner database cannot be read.
     overview: Option<SourceOverview>,
-    /// What the present daemon recorded, or the last one.
+    /// The record of the present daemon, or of the last one.
     record: Option<StatusRecord>,
     daemon: Option<LockHolder>,
     cycle: Option<LockHolder>,
@@ -89,17 +88,17 @@ async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool,
     let mut stop = super::sync::stop_on_signal()?;
     let clear = if std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
     loop {
-        let viewed = View::read(path, environment, all).await;
-        let shown = match &viewed {
-            Ok(view) if json => {
-                print_json_line(&view.as_json())?;
+        // A failure may pass: a database that is restored, or a file that is edited.
+        let shown = match View::read(path, environment, all).await {
+            viewed if json => {
+                let failed = |failure: Failure| failure.document(FailureDocument::Status).unwrap_or_default();
+                print_json_line(&viewed.map_or_else(failed, |view| view.as_json()))?;
                 std::io::stdout().flush()
             }
             Ok(view) => {
                 let mut output = std::io::stdout().lock();
                 writeln!(output, "{clear}{}", visible_lines(&view.screen())).and_then(|()| output.flush())
             }
-            // It may pass: a database that is restored, or a file that is edited.
             Err(failure) => {
                 let text = visible_lines(&failure.message);
                 writeln!(std::io::stdout().lock(), "{clear}{text}")

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::cycle::Report;
 use crate::directory::{GraphTraffic, TrafficCounts};
 use crate::model::{Outcome, Reason};
-use crate::runtime::status::{FAILURES, LearnerNumbers, ReasonNumbers, StatusRecord};
+use crate::runtime::status::{LearnerNumbers, ReasonNumbers, StatusRecord};
 
 const PREFIX: &str = "learner_sync";
 /// From a cycle without changes to a first load of a large tenant, in seconds.
@@ -143,7 +143,7 @@ fn register_gauges(registry: &mut Registry, record: &StatusRecord, now: Timestam
         registry.register("learners", "Learners by state", gauges("state", learners));
         let held = by_reason(&HOLDS, &summary.held);
         registry.register("held", "Users whose changes wait for an approval", held);
-        let failing = by_reason(&FAILURES, &summary.failing);
+        let failing = by_reason(&Reason::FAILURES, &summary.failing);
         registry.register("failing", "Users that cannot be provisioned", failing);
         let last_success = summary.last_success.as_ref().and_then(|cycle| cycle.finished_at);
         register_time(registry, "last_success", "End of the last cycle with the outcome success", last_success);

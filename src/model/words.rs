@@ -121,6 +121,16 @@ words! {
     }
 }
 
+impl Reason {
+    /// The reasons with which a user fails. Every other user without a change is skipped or held.
+    pub const FAILURES: [Self; 4] = [Self::Conflict, Self::InvalidValue, Self::Unreadable, Self::DatabaseError];
+
+    /// Whether a user with this reason fails; otherwise it is skipped or held.
+    pub fn is_failure(self) -> bool {
+        Self::FAILURES.contains(&self)
+    }
+}
+
 words! {
     /// The part of a hold that a row of the provisioning log records.
     Phase {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 pub use self::look::{DatabaseLook, disk_trouble, notify_daemon, with_hint};
 pub use self::record::{RecordPlaces, RecordedFinding, StatusRecord};
 pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary};
-pub(crate) use self::summary::{FAILURES, by_reason, total};
+pub(crate) use self::summary::{by_reason, total};
 use super::app::signed;
 use crate::config::Config;
 use crate::model::{DaemonFacts, Finding, Outcome, StateFacts};

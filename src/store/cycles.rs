@@ -144,11 +144,12 @@ impl Store {
         self.cycle_of(statement.bind(source)).await
     }
 
-    /// The last successful cycle of `source`, or of any.
-    pub async fn last_success(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
-        let statement = Statement::new(
-            "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 100",
-        );
+    /// The last successful cycle of `source`, without the cycles `excluded`.
+    pub async fn last_success(&self, source: &str, excluded: &[i64]) -> Result<Option<CycleRow>, StoreError> {
+        let statement = Statement::new(format!(
+            "SELECT * FROM sync_cycles WHERE source = $1 AND outcome = $2{} ORDER BY id DESC LIMIT 100",
+            except(excluded)
+        ));
         self.cycle_of(statement.bind(source).bind(Outcome::Success.as_str())).await
     }
 
@@ -175,19 +176,14 @@ impl Store {
         let rows: Vec<CycleRow> = self.query_readable(statement, read, unreadable).await?;
         Ok(rows.into_iter().next())
     }
+}
 
-    /// The start of the first of the failed cycles of `source` since the last one that did not fail; none if that is the
-    /// last one.
-    pub async fn failing_since(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
-        let statement = Statement::new(
-            "SELECT min(started_at) FROM sync_cycles WHERE source = $1 AND outcome = $2 AND id >
-                 (SELECT coalesce(max(id), 0) FROM sync_cycles
-                  WHERE source = $1 AND outcome IS NOT NULL AND outcome NOT IN ($2, $3))",
-        );
-        let statement = statement.bind(source).bind(Outcome::Failed.as_str()).bind(Outcome::Interrupted.as_str());
-        // A time that cannot be read is reported by another read.
-        Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at").unwrap_or_default())
+/// The condition that a cycle is not `excluded`.
+pub(super) fn except(excluded: &[i64]) -> String {
+    if excluded.is_empty() {
+        return String::new();
     }
+    format!(" AND id NOT IN ({})", excluded.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 pub(super) fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {

@@ -2,7 +2,7 @@
 
 use crate::model::shell_word;
 
-/// What is known of a registration; commands name the rest in capitals.
+/// The known parts of a registration; commands name the rest in capitals.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Registration<'a> {
     pub(super) tenant: Option<&'a str>,

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::records::Records;
 use crate::cli::decisions::{NOTHING, short_change};
 use crate::cli::output::{action_in_words, seconds, shown, value_text};
-use crate::cli::status::cycle_as_json;
 use crate::model::{LearnerId, Outcome, Phase};
 use crate::plan::Counts;
+use crate::runtime::status::CycleNumbers;
 use crate::store::{AuditRow, CycleRow, LogFilter, LogRow, RowPage, RowRange, Store, StoreError};
 
 /// The provisioning log.
@@ -179,7 +179,7 @@ impl Records for Cycles {
     }
 
     fn as_json(row: &CycleRow) -> Value {
-        cycle_as_json(row)
+        json!(CycleNumbers::from(row))
     }
 
     fn cells(row: &CycleRow) -> Vec<String> {

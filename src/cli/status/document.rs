@@ -4,10 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::View;
 use crate::cli::output::seconds;
-use crate::model::{ClockFinding, LearnerId, LockHolder, Outcome, StateReport};
-use crate::plan::Counts;
+use crate::model::{ClockFinding, LearnerId, LockHolder, StateReport};
 use crate::runtime::status::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusRecord};
-use crate::store::{CycleRow, FailingUser, HeldUser, SourceOverview};
+use crate::store::{FailingUser, HeldUser, SourceOverview};
 
 impl View {
     pub(super) fn as_json(&self) -> Value {
@@ -102,18 +101,6 @@ fn clock_as_json(finding: ClockFinding) -> Value {
 fn holder_as_json(holder: &LockHolder) -> Value {
     let LockHolder { pid, command } = holder;
     json!({ "pid": pid, "command": command })
-}
-
-pub(in crate::cli) fn cycle_as_json(row: &CycleRow) -> Value {
-    let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
-    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
-    json!({
-        "cycle": id.0, "source": source, "trigger": trigger.as_str(), "started_at": seconds(*started_at),
-        "finished_at": finished_at.map(seconds), "outcome": outcome.map(Outcome::as_str), "in_scope": in_scope,
-        "created": created, "updated": updated, "deactivated": deactivated, "reactivated": reactivated,
-        "unchanged": unchanged, "skipped": skipped, "failed": failed, "held": held, "requests": requests,
-        "error": error,
-    })
 }
 
 fn held_as_json(user: &HeldUser) -> Value {

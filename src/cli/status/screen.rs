@@ -142,8 +142,10 @@ impl View {
                 screen.text(&list_unreadable(&overview.unreadable));
             }
             held = overview.held.users.clone();
-            (failing, skipped) = overview.failing.users.iter().partition(|user| StatusSummary::fails(user));
+            (failing, skipped) = overview.failing.users.iter().partition(|user| user.reason.is_failure());
         }
+        // What the daemon recorded has no users, and `--all` does not change that.
+        let lists = self.overview.is_some();
         let shown = |users: usize| if self.all { users } else { users.min(FIRST) };
         let (shown_held, shown_failing, shown_skipped) =
             (shown(held.len()), shown(failing.len()), shown(skipped.len()));
@@ -154,19 +156,19 @@ impl View {
             if shown_held > 0 {
                 screen.table(&held_rows(&held[..shown_held]));
             }
-            screen.others(users, shown_held);
+            screen.others(users.saturating_sub(shown_held as u64), lists);
         }
         let users = total(&summary.failing);
         if users > 0 {
             screen.heading(&format!("Failing ({users}): {}", by_reason(&summary.failing)));
             screen.failing(&failing[..shown_failing], self.all);
-            screen.others(users, shown_failing);
+            screen.others(users.saturating_sub(shown_failing as u64), lists);
         }
         let users = total(&summary.skipped);
         if users > 0 {
             screen.heading(&format!("Skipped ({users}): {}", by_reason(&summary.skipped)));
             screen.failing(&skipped[..shown_skipped], self.all);
-            screen.others(users, shown_skipped);
+            screen.others(users.saturating_sub(shown_skipped as u64), lists);
         }
         // Those have no record of their own.
         let all = summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map_or(0, |last| last.skipped);
@@ -217,9 +219,8 @@ impl Screen {
         self.width.map_or_else(|| text.clone(), |width| wrap(&text, width.saturating_sub(indent)))
     }
 
-    fn others(&mut self, users: u64, shown: usize) {
-        let others = users.saturating_sub(shown as u64);
-        if others > 0 && shown > 0 {
+    fn others(&mut self, others: u64, lists: bool) {
+        if others > 0 && lists {
             self.text(&format!("and {others} more; to list them: {ALL}"));
         }
     }

@@ -39,7 +39,7 @@ impl RecordedFinding {
     }
 }
 
-/// What a daemon recorded.
+/// The record of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusRecord {
     /// The version of the format.

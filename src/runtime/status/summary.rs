@@ -3,15 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClockFinding, Finding, Outcome, Reason, Trigger};
+use crate::model::{ClockFinding, Finding, Outcome, Trigger};
 use crate::plan::Counts;
 use crate::store::{
-    CycleHistory, CycleRow, DatabaseState, FailingUser, LearnerCounts, PauseTimes, ReasonTally, SourceOverview, Store,
+    CycleHistory, CycleRow, DatabaseState, LearnerCounts, PauseTimes, ReasonTally, SourceOverview, Store,
 };
-
-/// The reasons with which a user fails. Every other user without a change is skipped or held.
-pub(crate) const FAILURES: [Reason; 4] =
-    [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
 
 /// A cycle and its numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +172,7 @@ impl StatusSummary {
             cycles;
         let PauseTimes { paused_at, resumed_at } = *pauses;
         let LearnerCounts { active, inactive, linked, active_unlinked } = *learners;
-        let (failing, skipped): (Vec<_>, Vec<_>) = failing.tallies.iter().partition(|tally| is_failure(tally.reason));
+        let (failing, skipped): (Vec<_>, Vec<_>) = failing.tallies.iter().partition(|tally| tally.reason.is_failure());
         let numbers = |tallies: Vec<&ReasonTally>| tallies.into_iter().map(ReasonNumbers::from).collect();
         Self {
             source: source.to_owned(),
@@ -231,15 +227,6 @@ impl StatusSummary {
         let what = if rows == 1 { "row" } else { "rows" };
         (rows > 0).then(|| Finding::new(None, format!("{rows} {what} of the bookkeeping cannot be read")))
     }
-
-    /// Whether this user of `sync_failures` fails; otherwise it is skipped.
-    pub fn fails(user: &FailingUser) -> bool {
-        is_failure(user.reason)
-    }
-}
-
-fn is_failure(reason: Reason) -> bool {
-    FAILURES.contains(&reason)
 }
 
 /// The number of users of all reasons.

@@ -1,4 +1,4 @@
-//! What `status` and the daemon show of a learner database.
+//! The records of a learner database that `status` and the daemon show.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::status::{FailingUser, HeldUser, LearnerCounts};
 use crate::model::{Cause, Outcome, Reason, RowSubject, Trigger, UnreadableRow};
-use crate::store::cycles::{CycleRow, cycle_row};
+use crate::store::cycles::{CycleRow, cycle_row, except};
 use crate::store::db::{DbError, Dialect, SqlRow, Statement, parse_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -15,7 +15,7 @@ use crate::store::handle::Store;
 /// Up to as many users are read one by one, which also finds rows that cannot be read. The reasons of more are only
 /// counted, so that the answer does not take longer.
 const MAX_READ: u64 = 500;
-/// How many of more users are listed.
+/// How many of more users are listed: held, failing and skipped ones each.
 const FIRST: u32 = 100;
 /// How many cycles are read to find the last one of all users.
 const RECENT_CYCLES: u32 = 100;
@@ -38,7 +38,7 @@ pub struct ReasonTally {
 pub struct UserListing<U> {
     /// Every reason with its number of users, in alphabetical order.
     pub tallies: Vec<ReasonTally>,
-    /// All users, or the first in order of object id.
+    /// All users in order of object id, or the first.
     pub users: Vec<U>,
 }
 
@@ -70,7 +70,7 @@ pub struct PauseTimes {
     pub resumed_at: Option<Timestamp>,
 }
 
-/// What is shown of the records about one source.
+/// The records about one source.
 #[derive(Clone, Debug)]
 pub struct SourceOverview {
     /// The cycles.
@@ -133,7 +133,7 @@ impl Store {
         let last_failure = complete.filter(|row| row.outcome == Some(Outcome::Failed)).cloned();
         let recent_success = recent.iter().find(|row| row.outcome == Some(Outcome::Success)).cloned();
         let last_success = match recent_success {
-            None => self.last_success(Some(source)).await?.filter(is_cycle),
+            None => self.last_success(source, &runs).await?,
             found => found,
         };
         // Failures and interruptions do not end a series of failures.
@@ -165,11 +165,7 @@ impl Store {
         runs: &[i64],
     ) -> Result<Option<Timestamp>, StoreError> {
         let lasting: Vec<&str> = lasting.iter().map(|outcome| outcome.as_str()).collect();
-        let runs = if runs.is_empty() {
-            String::new()
-        } else {
-            format!(" AND id NOT IN ({})", runs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-        };
+        let runs = except(runs);
         let statement = Statement::new(format!(
             "SELECT {time} FROM sync_cycles WHERE source = $1 AND outcome = $2{runs} AND id >
                  (SELECT coalesce(max(id), 0) FROM sync_cycles
@@ -223,7 +219,7 @@ impl Store {
             let tallies = tally(users.iter().map(|user| (user.reason, user.first_at)));
             return Ok((UserListing { tallies, users }, recreated));
         }
-        Ok((UserListing { tallies, users: self.first_failing_users(source, Some(FIRST)).await? }, recreated))
+        Ok((UserListing { tallies, users: self.first_failing_users(source, FIRST).await? }, recreated))
     }
 
     /// The users by reason, and the sum of `count` over all of them. A reason that is not one of ours is left out:

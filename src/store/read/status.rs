@@ -100,17 +100,28 @@ impl Store {
         self.query_readable(statement.bind(source), read, unreadable_hold).await
     }
 
-    /// The failing users, in order of object id.
+    /// The failing and skipped users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
-        self.first_failing_users(source, None).await
+        self.failing_users_in("sync_failures", source).await
     }
 
-    /// The first `limit` failing users, or all of them.
-    pub(super) async fn first_failing_users(
-        &self,
-        source: &str,
-        limit: Option<u32>,
-    ) -> Result<Vec<FailingUser>, StoreError> {
+    /// The first `limit` users that fail, and then the first `limit` skipped ones.
+    pub(super) async fn first_failing_users(&self, source: &str, limit: u32) -> Result<Vec<FailingUser>, StoreError> {
+        let failures = Reason::FAILURES.map(Reason::as_str).join("', '");
+        let mut users = Vec::new();
+        // Thousands of skipped users must not hide the few that fail.
+        for operator in ["IN", "NOT IN"] {
+            let rows = format!(
+                "(SELECT * FROM sync_failures WHERE source = $1 AND reason {operator} ('{failures}')
+                  ORDER BY entra_id LIMIT {limit})"
+            );
+            users.extend(self.failing_users_in(&rows, source).await?);
+        }
+        Ok(users)
+    }
+
+    /// `rows` is the table, or a selection of its rows.
+    async fn failing_users_in(&self, rows: &str, source: &str) -> Result<Vec<FailingUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let place = self.connection().await.place_of_entry("f", "entra_id");
@@ -120,11 +131,10 @@ impl Store {
                     coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
                                            WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
                                            ORDER BY p.id DESC LIMIT 1)), {place}
-             FROM {} f
+             FROM {rows} f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
-             WHERE f.source = $1 ORDER BY f.entra_id",
-            first_of("sync_failures", limit),
+             WHERE f.source = $1 ORDER BY f.entra_id"
         ));
         let read = |row: &SqlRow| {
             Ok(FailingUser {

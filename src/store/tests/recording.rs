@@ -238,9 +238,10 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
     assert_eq!(store.last_complete_cycle(SOURCE).await.unwrap(), Some(at(3).at));
     assert_eq!(store.last_complete_cycle("another").await.unwrap(), None);
     assert_eq!(store.state().await.unwrap().clock, end.clock);
-    assert_eq!(store.last_success(None).await.unwrap(), Some(row.clone()));
+    assert_eq!(store.last_success(SOURCE, &[]).await.unwrap(), Some(row.clone()));
+    assert_eq!(store.last_success(SOURCE, &[row.id.0]).await.unwrap(), None);
     store.begin_cycle(SOURCE, Trigger::Signal, at(5).at).await.unwrap();
-    assert_eq!(store.last_success(Some(SOURCE)).await.unwrap(), Some(row));
-    assert_eq!(store.last_success(Some("another")).await.unwrap(), None);
+    assert_eq!(store.last_success(SOURCE, &[]).await.unwrap(), Some(row));
+    assert_eq!(store.last_success("another", &[]).await.unwrap(), None);
     assert_eq!(store.sources().await.unwrap(), ["another", SOURCE, "tenant/configured"]);
 }

@@ -146,11 +146,21 @@ async fn the_counts_are_complete_and_the_lists_end() {
     assert_eq!(status["failing_by_reason"], json!({ "conflict": 2, "unreadable": 600 }));
     assert_eq!((&status["state"], &status["since"]), (&json!("partial"), &json!("2026-01-01T00:00:00Z")));
     let length = |status: &Value| status["failing"].as_array().unwrap().len();
-    assert_eq!(length(&status), 100);
+    // A hundred that fail, and the skipped one.
+    assert_eq!(length(&status), 101);
     assert_eq!(length(&world.run_program(&["status", "--json", "--all"], 0).json()), 603);
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("Failing (602): 2 conflict, 600 unreadable"), "{words}");
     assert!(words.contains("and 597 more; to list them: learner-sync status --all"), "{words}");
+
+    // Skipped users do not hide the failing ones.
+    world.execute("UPDATE sync_failures SET reason = 'missing-required' WHERE reason = 'unreadable'").await;
+    let status = world.run_program(&["status", "--json"], 0).json();
+    let failing = status["failing"].as_array().unwrap().iter().filter(|user| user["reason"] == json!("conflict"));
+    assert_eq!((failing.count(), length(&status)), (2, 102), "{status}");
+    let words = world.run_program(&["status"], 0).stdout;
+    assert_eq!(words.matches("ada.number").count(), 2, "{words}");
+    assert!(words.contains("and 596 more; to list them: learner-sync status --all"), "{words}");
 }
 
 #[tokio::test]
@@ -162,12 +172,22 @@ async fn watch_refreshes_until_it_is_stopped() {
     let watch = Daemon::spawn_with_output(command, &world.path("watch.log"));
     let states = || {
         let text = std::fs::read_to_string(&lines).unwrap();
-        let state = |line: &str| serde_json::from_str::<Value>(line).ok().map(|document| document["state"].clone());
-        text.lines().filter_map(state).collect::<Vec<_>>()
+        // The last line may be incomplete.
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let document =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        lines.map(|line| document(line)["state"].clone()).collect::<Vec<_>>()
     };
     eventually("it shows the state", async || states().contains(&json!("never-run")).then_some(())).await;
     world.run_program(&["sync"], 0);
     eventually("it shows the new state", async || states().contains(&json!("ok")).then_some(())).await;
+    let config = std::fs::read_to_string(world.config_path()).unwrap();
+    std::fs::write(world.config_path(), "odd").unwrap();
+    eventually("it shows the failure", async || states().contains(&json!(null)).then_some(())).await;
+    let failed = world.run_program(&["status", "--json"], 78).json();
+    let expected = ["error", "exit_code", "hint", "reason", "since", "state"];
+    assert_eq!((keys(&failed), &failed["exit_code"]), (BTreeSet::from(expected), &json!(78)), "{failed}");
+    std::fs::write(world.config_path(), config).unwrap();
     watch.stop().await;
     world.run_program(&["status", "--watch", "--exit-code"], 2);
 }
@@ -187,6 +207,22 @@ async fn status_after_a_failed_cycle_shows_the_error_and_the_last_success() {
     assert!(words.contains("AADSTS7000215") && words.contains("Last success  success at"), "{words}");
     assert!(words.contains("failing since "), "{words}");
     assert_eq!(document["failing_since"], document["last_cycle"]["started_at"]);
+}
+
+#[apply(on_both)]
+async fn a_run_for_one_user_does_not_hide_the_last_success() {
+    let world = World::start(users(1).0).await;
+    world.run_program(&["sync"], 0);
+    world.run_program(&["provision", "ada.number0@harbourworks.example"], 0);
+    // More failures than are read to find a success.
+    let columns = "source, \"trigger\", started_at, outcome, in_scope, created, updated, deactivated, reactivated, \
+                   unchanged, skipped, failed, held, requests";
+    let failed = "SELECT source, \"trigger\", started_at, 'failed', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM sync_cycles";
+    for _ in 0..7 {
+        world.execute(&format!("INSERT INTO sync_cycles ({columns}) {failed}")).await;
+    }
+    let document = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!(document["last_success"]["cycle"], json!(1), "{document}");
 }
 
 #[tokio::test]
