@@ -33,7 +33,7 @@ pub use self::explanation::Explanation;
 use self::linked::{LinkedBefore, read_linked};
 use self::pace::Pace;
 pub use self::relink::PreparedRelink;
-pub use self::report::Report;
+pub use self::report::{DatabaseFailure, Report};
 use crate::directory::{Application, Assess, Confirmation, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
@@ -171,7 +171,7 @@ pub async fn run(
         report.outcome = error.outcome();
         report.refused = error.is_refusal();
         report.credential_failed = error.is_about_the_credential();
-        report.database_failed = error.is_about_the_database();
+        report.database_failure = error.database_failure();
         report.fail(&error, error.hint());
     }
     report.duration = started.elapsed();
@@ -186,7 +186,7 @@ pub async fn run(
     if let Err(error) = store.finish_cycle(cycle, &end).await {
         // The learners are written; the next cycle closes the row as interrupted.
         tracing::error!(cycle.id = %cycle, "cannot record the end of the cycle: {}", chain(&error));
-        report.database_failed = true;
+        report.database_failure = Some(DatabaseFailure::of(&error));
         if report.error.is_none() {
             report.outcome = Outcome::Failed;
             report.fail(&error, error.hint());

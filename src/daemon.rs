@@ -6,7 +6,7 @@ mod listener;
 mod reload;
 mod signals;
 mod source_locks;
-mod standing;
+mod status_reporter;
 mod systemd;
 mod timer;
 
@@ -24,7 +24,7 @@ use self::listener::HttpListener;
 use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
-use self::standing::{Looked, Standing};
+use self::status_reporter::{Looked, StatusReporter};
 use self::timer::CycleTimer;
 use crate::config::Config;
 use crate::cycle::{CycleRequest, Report};
@@ -94,6 +94,8 @@ struct Daemon {
     looking: Option<JoinHandle<Looked>>,
     /// Whether another look is to follow the present one.
     look_again: bool,
+    /// Whether a look follows the running cycle: its own look may be older than the last change.
+    look_after_cycle: bool,
     stop: watch::Sender<bool>,
     /// How many cycles in a row Entra has refused.
     refusals: u32,
@@ -104,14 +106,15 @@ struct Daemon {
     /// The longest wait after the last cycle, if it failed soon after the start.
     longest_wait: Option<Duration>,
     credentials: CredentialWatch,
-    standing: Standing,
+    status_reporter: StatusReporter,
     listener: HttpListener,
 }
 
 /// The result of a cycle, and the learner database after it.
 struct CycleEnded {
     result: Result<Report, LockedCycleError>,
-    looked: Looked,
+    /// `None` when the daemon stops first.
+    looked: Option<Looked>,
     /// The credential files before it.
     credentials: FileStates,
 }
@@ -131,7 +134,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         }
     };
     let (mut daemon, _lock) = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    daemon.standing.tell();
+    daemon.status_reporter.publish();
     daemon.listener.tried().await;
     systemd::notify_ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
@@ -139,7 +142,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     systemd::notify_stopping();
     daemon.listener.stop().await;
     daemon.record(DaemonRecord::NextCycle(None)).await;
-    daemon.standing.stopped();
+    daemon.status_reporter.stopped();
     daemon.timer.shut_down().await;
     tracing::info!("stopped");
     Ok(())
@@ -164,9 +167,9 @@ async fn start(
     source_locks.lock_sources(&app.config, &state)?;
     preflight.create_directories()?;
     let lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
-    let standing = Standing::new(&app, &environment, summary);
+    let status_reporter = StatusReporter::new(&app, &environment, summary);
     let metrics = Metrics::new(Arc::clone(app.directory.traffic()));
-    let mut listener = HttpListener::new(metrics, standing.published(), clock);
+    let mut listener = HttpListener::new(metrics, status_reporter.published(), clock);
     listener.configure(app.config.http.as_ref(), http_token).await;
     let daemon = Daemon {
         environment,
@@ -179,13 +182,14 @@ async fn start(
         reload_again: false,
         looking: None,
         look_again: false,
+        look_after_cycle: false,
         stop: watch::Sender::new(false),
         refusals: 0,
         credential_failed: false,
         first_failures: Some(0),
         longest_wait: None,
         credentials: CredentialWatch::new(),
-        standing,
+        status_reporter,
         listener,
     };
     Ok((daemon, lock))

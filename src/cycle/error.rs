@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::DatabaseFailure;
 use crate::directory::{DirectoryError, GraphError};
 use crate::model::{EntraId, Outcome, shell_word};
 use crate::store::StoreError;
@@ -104,9 +105,13 @@ impl CycleError {
         }
     }
 
-    /// Whether the learner database failed as a whole.
-    pub(super) fn is_about_the_database(&self) -> bool {
-        matches!(self, Self::Store(error) if !matches!(error, StoreError::RelinkRefused { .. }))
+    /// How the learner database failed as a whole, if it did.
+    pub(super) fn database_failure(&self) -> Option<DatabaseFailure> {
+        match self {
+            Self::Store(StoreError::RelinkRefused { .. }) => None,
+            Self::Store(error) => Some(DatabaseFailure::of(error)),
+            _ => None,
+        }
     }
 
     pub(super) fn outcome(&self) -> Outcome {

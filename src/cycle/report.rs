@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::{CycleOptions, Explanation};
 use crate::model::{Action, CycleTime, Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Batch, Counts, Decision, Plan};
-use crate::store::{CycleEnd, CycleId};
+use crate::store::{CycleEnd, CycleId, StoreError};
 
 /// More users of one reason share one log line.
 const MAX_LINES_PER_REASON: usize = 20;
@@ -38,14 +38,30 @@ pub struct Report {
     pub refused: bool,
     /// Whether it ended early because of the credential: Entra refused it, or a file of it is unusable.
     pub credential_failed: bool,
-    /// Whether the learner database failed as a whole.
-    pub database_failed: bool,
+    /// How the learner database failed as a whole, if it did.
+    pub database_failure: Option<DatabaseFailure>,
     /// The decisions that the database refused.
     pub refused_rows: Vec<Decision>,
     /// Whether learner ids may be names, which operational logs must not contain.
     pub personal_ids: bool,
     /// For a single user: what was found and done.
     pub explanation: Option<Explanation>,
+}
+
+/// How the learner database failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseFailure {
+    /// It was locked or away, which has passed once it can be read.
+    Passing,
+    /// A successful read says nothing about it.
+    Lasting,
+}
+
+impl DatabaseFailure {
+    /// The class of `error`.
+    pub fn of(error: &StoreError) -> Self {
+        if error.passes() { Self::Passing } else { Self::Lasting }
+    }
 }
 
 impl Report {
@@ -62,7 +78,7 @@ impl Report {
             error: None,
             refused: false,
             credential_failed: false,
-            database_failed: false,
+            database_failure: None,
             refused_rows: Vec::new(),
             personal_ids: false,
             explanation: None,

@@ -9,14 +9,19 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::credential_watch::file_states;
 use super::signals::{SignalRequest, Signals};
-use super::standing::{Looked, look};
+use super::status_reporter::{Looked, look};
 use super::systemd::{self, Watchdog};
 use super::timer::{draw_wait, first_wait};
 use super::{COMMAND, CycleEnded, DATABASE_TIMEOUT, Daemon, DaemonError};
-use crate::cycle::{CycleRequest, Report};
+use crate::cycle::{CycleRequest, DatabaseFailure, Report, StopSignal, stopped};
 use crate::model::{Outcome, Trigger, chain};
 use crate::runtime::locked_cycle::{LockedCycleError, RunOptions, run_locked_cycle};
+use crate::runtime::preflight::PreflightError;
+use crate::runtime::status::with_hint;
 use crate::store::{Access, Store};
+
+/// How long a stop waits for the look after a cycle.
+const LOOK_TIME_AT_STOP: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Serves requests until a stop, and lets the running cycle finish its batch.
@@ -43,6 +48,7 @@ impl Daemon {
                 result = task_result(&mut self.running) => {
                     self.running = None;
                     self.finish_cycle(result);
+                    self.look_after_cycle(stopping);
                     if !stopping && self.pending.is_none() {
                         self.schedule_next(None).await?;
                     }
@@ -55,8 +61,8 @@ impl Daemon {
                     self.looking = None;
                     self.finish_look(looked);
                 }
-                () = self.standing.probed(&self.app) => {
-                    if self.standing.needs_look() && self.running.is_none() && self.looking.is_none() {
+                () = self.status_reporter.probed(&self.app) => {
+                    if self.status_reporter.needs_look() && self.running.is_none() && self.looking.is_none() {
                         self.request_look();
                     }
                 }
@@ -64,7 +70,7 @@ impl Daemon {
                     tracing::info!("a credential file has changed; a cycle starts at once");
                     self.request_cycle(Trigger::Schedule, false);
                 }
-                failure = self.listener.changed() => self.standing.listener_changed(failure),
+                failure = self.listener.changed() => self.status_reporter.listener_changed(failure),
                 signal = signals.next() => match signal {
                     SignalRequest::Cycle => self.serve_signal(false).await,
                     SignalRequest::FullCycle => self.serve_signal(true).await,
@@ -99,13 +105,24 @@ impl Daemon {
     }
 
     fn finish_look(&mut self, looked: Result<Looked, JoinError>) {
-        // A cycle looks at its end.
-        if self.running.is_none()
-            && let Ok(looked) = looked
-        {
-            self.standing.looked(looked);
+        if let Ok(looked) = looked {
+            self.status_reporter.looked(looked);
         }
+        self.look_after_cycle |= self.running.is_some();
         if std::mem::take(&mut self.look_again) {
+            self.request_look();
+        }
+    }
+
+    /// Repeats a look that was requested while the cycle ran.
+    fn look_after_cycle(&mut self, stopping: bool) {
+        if let Some(look) = self.looking.take() {
+            // It may have read the cycle as a running one.
+            look.abort();
+            self.look_after_cycle = true;
+        }
+        if std::mem::take(&mut self.look_after_cycle) && !stopping {
+            self.look_again = false;
             self.request_look();
         }
     }
@@ -121,15 +138,19 @@ impl Daemon {
 
     async fn start_cycle(&mut self, request: CycleRequest) {
         self.timer.disarm().await;
-        self.standing.cycle_started();
-        let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
+        self.status_reporter.cycle_started();
+        let (app, stop, mut look_stop) = (Arc::clone(&self.app), self.stop.subscribe(), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };
         self.running = Some(tokio::spawn(async move {
             let entra = app.config.entra.clone();
             let credentials = tokio::task::spawn_blocking(move || file_states(&entra)).await.unwrap_or_default();
             let result = run_locked_cycle(&app, options, stop).await;
-            CycleEnded { result, looked: look(&app).await, credentials }
+            let looked = tokio::select! {
+                looked = look(&app) => Some(looked),
+                () = stopped_for(LOOK_TIME_AT_STOP, &mut look_stop) => None,
+            };
+            CycleEnded { result, looked, credentials }
         }));
     }
 
@@ -137,7 +158,7 @@ impl Daemon {
         let (result, looked) = match ended {
             Ok(CycleEnded { result, looked, credentials }) => {
                 self.credentials.read(credentials);
-                (Some(result), Some(looked))
+                (Some(result), looked)
             }
             Err(_) => (None, None),
         };
@@ -147,12 +168,14 @@ impl Daemon {
         self.credential_failed |= matches!(&result, Some(Ok(Report { credential_failed: true, .. })));
         // A skipped cycle is not a failed one.
         self.longest_wait = None;
+        let was_read = matches!(&looked, Some(Ok(_)));
+        let lasts = |failure| failure == DatabaseFailure::Lasting || !was_read;
         let mut not_begun = None;
         let (failure, trouble) = match result {
-            Some(Ok(Report { outcome: Outcome::Failed, error, database_failed, .. })) => {
+            Some(Ok(Report { outcome: Outcome::Failed, error, database_failure, .. })) => {
                 self.count_failure();
                 let error = error.unwrap_or_default();
-                (Some(error.clone()), database_failed.then_some(error))
+                (Some(error.clone()), database_failure.filter(|failure| lasts(*failure)).map(|_| error))
             }
             Some(Ok(Report { outcome: Outcome::Interrupted, .. }) | Err(LockedCycleError::Stopped)) => (None, None),
             Some(Ok(_)) => {
@@ -169,13 +192,20 @@ impl Daemon {
                 (None, None)
             }
             Some(Err(error)) => {
-                let text = chain(&error);
-                tracing::error!("cannot start a cycle: {text}");
-                let hint = if let LockedCycleError::Preflight(error) = &error { error.hint() } else { None };
-                let text = hint.map_or(text.clone(), |hint| format!("{text}; {hint}"));
+                tracing::error!("cannot start a cycle: {}", chain(&error));
+                let failure = match &error {
+                    LockedCycleError::Preflight(PreflightError::Store(error)) | LockedCycleError::Store(error) => {
+                        DatabaseFailure::of(error)
+                    }
+                    _ => DatabaseFailure::Lasting,
+                };
+                let text = match &error {
+                    LockedCycleError::Preflight(error) => with_hint(error),
+                    error => chain(error),
+                };
                 self.count_failure();
                 not_begun = Some(text.clone());
-                (Some(text.clone()), Some(text))
+                (Some(text.clone()), lasts(failure).then_some(text))
             }
             None => {
                 self.count_failure();
@@ -183,7 +213,7 @@ impl Daemon {
                 (Some("the cycle panicked".to_owned()), None)
             }
         };
-        self.standing.cycle_ended(failure, trouble, not_begun, looked);
+        self.status_reporter.cycle_ended(failure, trouble, not_begun, looked);
     }
 
     /// Shortens the wait for the next cycle if this is one of the first failures after the start.
@@ -210,7 +240,7 @@ impl Daemon {
         self.timer.arm(wait).await?;
         let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         self.record(DaemonRecord::NextCycle(Some(next))).await;
-        self.standing.scheduled(next);
+        self.status_reporter.scheduled(next);
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }
@@ -255,6 +285,12 @@ pub(super) enum DaemonRecord {
     Reload(Timestamp),
     /// A signal requested a cycle.
     Signal { full: bool, at: Timestamp },
+}
+
+/// Resolves when the daemon has been stopping for this time.
+async fn stopped_for(time: Duration, stop: &mut StopSignal) {
+    stopped(stop).await;
+    tokio::time::sleep(time).await;
 }
 
 /// Resolves when the task ends; never, when there is none.

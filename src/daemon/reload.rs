@@ -11,6 +11,7 @@ use crate::config;
 use crate::files::SecretSource;
 use crate::model::{Trigger, chain};
 use crate::runtime::preflight::{Preflight, PreflightError};
+use crate::runtime::status::with_hint;
 use crate::runtime::{App, AppError, Paths};
 use crate::store::{Access, DatabaseState, Store};
 
@@ -59,15 +60,15 @@ impl Daemon {
                 let cycle_follows = other_sign_in || self.credential_failed;
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
-                self.standing.reloaded(&self.app.config);
+                self.status_reporter.reloaded(&self.app.config);
                 self.listener.configure(self.app.config.http.as_ref(), http_token).await;
                 if self.app.config.http.is_none() {
-                    self.standing.listener_changed(None);
+                    self.status_reporter.listener_changed(None);
                 }
                 self.record(DaemonRecord::Reload((self.app.clock)())).await;
                 // The application may be another one.
                 self.request_look();
-                if cycle_follows && !self.standing.is_paused() {
+                if cycle_follows && !self.status_reporter.is_paused() {
                     tracing::info!("a cycle follows the reload at once");
                     self.request_cycle(Trigger::Signal, false);
                 } else if self.running.is_none() {
@@ -75,11 +76,12 @@ impl Daemon {
                 }
             }
             Err(error) => {
-                let hint = if let DaemonError::Preflight(error) = &error { error.hint() } else { None };
-                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-                let error = format!("{}{hint}", chain(&error));
+                let error = match &error {
+                    DaemonError::Preflight(error) => with_hint(error),
+                    error => chain(error),
+                };
                 tracing::error!("configuration not reloaded, the old one stays: {error}");
-                self.standing.reload_rejected(error);
+                self.status_reporter.reload_rejected(error);
             }
         }
         systemd::notify_ready();

@@ -266,6 +266,14 @@ fn list_tables(tables: &[String]) -> String {
 }
 
 impl StoreError {
+    /// Whether this failure has passed once the learner database can be read again.
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. } | Self::NoConnection { .. } | Self::Database(DbError::Busy(_) | DbError::Lost(_))
+        )
+    }
+
     /// Advice for the administrator.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

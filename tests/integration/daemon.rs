@@ -5,7 +5,7 @@ mod crash;
 mod reload;
 mod second;
 mod signals;
-mod standing;
+mod status_reporter;
 mod systemd;
 
 use graph_sim::{Fault, Gate};

@@ -70,7 +70,7 @@ pub fn disk_trouble(config: &Config, exists: bool) -> Option<String> {
     preflight::inspect_disk(config, exists).err().map(|error| with_hint(&error))
 }
 
-/// Tells the daemon of `config`, if one runs here, that a command has changed the learner database.
+/// Notifies the daemon of `config`, if one runs here, that a command has changed the learner database.
 pub fn notify_daemon(config: &Config) {
     let holder = Lock::holder(&Paths::new(config).daemon_lock);
     let pid = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder.pid?).ok()?));

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{daemon_in_cycle, waiting_daemon, waiting_world};
+use super::{daemon_in_cycle, hold_next_cycle, waiting_daemon, waiting_world};
 use crate::database::{apply, on_both};
 use crate::machine::Mount;
 use crate::postgres::Server;
@@ -211,7 +211,7 @@ async fn a_cycle_that_starts_over_an_old_one_is_running_for_all() {
 }
 
 #[apply(on_both)]
-async fn a_command_that_changes_the_state_tells_the_daemon() {
+async fn a_command_that_changes_the_state_notifies_the_daemon() {
     let (tenant, ids) = users(3);
     let world = World::start(tenant).await;
     let daemon = waiting_daemon(&world).await;
@@ -223,6 +223,50 @@ async fn a_command_that_changes_the_state_tells_the_daemon() {
     logged_state(&daemon, "partial", 1).await;
     assert_eq!(status(&world)["state"], json!("partial"));
     assert_eq!(status(&world)["last_cycle"]["trigger"], json!("command"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_successful_command_ends_the_trouble_of_an_earlier_cycle() {
+    let (world, daemon) = waiting_world().await;
+    // A successful look does not show whether a cycle can begin.
+    world.execute("CREATE TRIGGER t BEFORE INSERT ON sync_cycles BEGIN SELECT RAISE(ABORT, 'no'); END").await;
+    daemon.signal(Signal::USR1);
+    logged_state(&daemon, "blocked", 1).await;
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    world.execute("DROP TRIGGER t").await;
+    world.run_program(&["sync"], 0);
+    logged_state(&daemon, "ok", 2).await;
+    assert_eq!(status(&world)["state"], json!("ok"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_locked_file_that_can_be_read_does_not_block() {
+    let (world, daemon) = waiting_world().await;
+    let lock = world.database.lock().await;
+    daemon.signal(Signal::USR1);
+    daemon.logged("cannot start a cycle", 1).await;
+    logged_state(&daemon, "failing", 1).await;
+    drop(lock);
+    assert!(!daemon.log().contains("state blocked"), "{}", daemon.log());
+    world.run_program(&["sync"], 0);
+    logged_state(&daemon, "ok", 2).await;
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_pause_during_a_cycle_shows_at_once() {
+    let (world, daemon) = waiting_world().await;
+    let gate = hold_next_cycle(&world);
+    daemon.signal(Signal::USR1);
+    gate.reached().await;
+    world.run_program(&["pause"], 0);
+    logged_state(&daemon, "paused", 1).await;
+    gate.release();
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    world.run_program(&["resume"], 0);
+    daemon.logged("provisioning was resumed", 1).await;
     daemon.stop().await;
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::systemd;
 use crate::config::Config;
@@ -16,29 +17,45 @@ use crate::runtime::status::{
     CycleNumbers, DatabaseLook, RecordPlaces, RecordedFinding, StatusRecord, StatusSummary, disk_trouble, with_hint,
 };
 use crate::runtime::{App, Paths};
+use crate::store::{Access, Store};
 
-/// How often the disk is looked at, and the learner database while it cannot be read.
+/// How often the disk is looked at.
 const DISK_INTERVAL: Duration = Duration::from_secs(10);
-/// A stop waits for the look after a cycle.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the disk may take to answer.
+const DISK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the learner database is looked at while it cannot be read.
+const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+/// How long the learner database may take to open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A look counts the rows of whole tables.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The learner database as a look has found it, or why it cannot be read.
 pub(super) type Looked = Result<StatusSummary, String>;
 
 /// Reads the learner database for its state.
 pub(super) async fn look(app: &App) -> Looked {
-    // The start created its tables.
-    let opened = DatabaseLook::open(&app.config, app.learners.clone(), true, false);
-    let opened = tokio::time::timeout(LOOK_TIMEOUT, opened).await;
-    let looked = opened.map_err(|_| "the learner database is locked or does not answer".to_owned())?;
-    let DatabaseLook { summary, store, .. } = looked.map_err(|error| with_hint(&PreflightError::from(error)))?;
+    let describe = |error| with_hint(&PreflightError::from(error));
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, Store::open(app.learners.clone(), Access::ReadOnly)).await;
+    let opened = opened.map_err(|_| "the learner database is locked or does not answer".to_owned())?;
+    let read = DatabaseLook::read(&app.config, opened.map_err(describe)?, false);
+    let read = tokio::time::timeout(READ_TIMEOUT, read).await;
+    let read = read.map_err(|_| "the learner database is locked, or does not answer in time".to_owned())?;
+    let DatabaseLook { summary, store, .. } = read.map_err(describe)?;
     // Only read, so nothing is lost.
     let _ = store.close().await;
     Ok(summary)
 }
 
-/// The facts that the daemon knows, and the state that it has shown.
-pub(super) struct Standing {
+/// A look at the disk, in a task of its own because a disk may not answer.
+struct DiskProbe {
+    task: JoinHandle<Option<String>>,
+    /// When it next counts as unanswered.
+    deadline: Instant,
+}
+
+/// Keeps the facts that the daemon knows, and publishes the state that they make.
+pub(super) struct StatusReporter {
     places: RecordPlaces,
     record: StatusRecord,
     published: watch::Sender<StatusRecord>,
@@ -47,17 +64,20 @@ pub(super) struct Standing {
     logged: Option<ProvisioningState>,
     /// Why the learner database failed in the last cycle.
     cycle_trouble: Option<RecordedFinding>,
+    /// The last cycle in the learner database, if it had ended, after the last cycle of the daemon.
+    known_cycle: Option<i64>,
     /// Why the learner database cannot be read.
     look_trouble: Option<RecordedFinding>,
-    /// What is wrong with the disk.
+    /// When to look at the learner database again; `None` while it can be read.
+    look_due: Option<Instant>,
+    /// Why the disk is unusable.
     disk_trouble: Option<RecordedFinding>,
     is_write_failure_logged: bool,
     interval: tokio::time::Interval,
-    /// A disk may not answer, so that a task looks at it.
-    probe: Option<JoinHandle<Option<String>>>,
+    probe: Option<DiskProbe>,
 }
 
-impl Standing {
+impl StatusReporter {
     pub(super) fn new(app: &App, environment: &BTreeMap<String, String>, summary: StatusSummary) -> Self {
         let (config, now) = (&app.config, (app.clock)());
         let paths = Paths::new(config);
@@ -95,7 +115,9 @@ impl Standing {
             clock: app.clock,
             logged: None,
             cycle_trouble: None,
+            known_cycle: None,
             look_trouble: None,
+            look_due: None,
             disk_trouble: None,
             is_write_failure_logged: false,
             interval,
@@ -112,14 +134,14 @@ impl Standing {
     pub(super) fn listener_changed(&mut self, failure: Option<String>) {
         if failure.as_ref() != self.record.http.as_ref().map(|found| &found.reason) {
             self.record.http = keep_since(self.record.http.take(), failure, (self.clock)());
-            self.tell();
+            self.publish();
         }
     }
 
     pub(super) fn cycle_started(&mut self) {
         self.record.is_cycle_running = true;
         self.record.next_cycle_at = None;
-        self.tell();
+        self.publish();
     }
 
     /// A cycle has ended, or could not begin. `failure` says why it failed, `trouble` why the learner database did, and
@@ -136,18 +158,20 @@ impl Standing {
         self.record.not_begun = not_begun.map(|reason| RecordedFinding::new(now, reason));
         // The learner database usually has it, with the time of the first failure.
         let is_shown = matches!(&looked, Some(Ok(summary)) if summary.failure.is_some());
-        self.record.failure = keep_since(self.record.failure.take(), failure.filter(|_| !is_shown), now);
+        let before = (self.record.failure.take(), self.cycle_trouble.take());
         // Before the trouble of this cycle, which a look does not end.
         if let Some(looked) = looked {
             self.set_summary(looked);
         }
-        self.cycle_trouble = keep_since(self.cycle_trouble.take(), trouble, now);
-        self.tell();
+        self.record.failure = keep_since(before.0, failure.filter(|_| !is_shown), now);
+        self.cycle_trouble = keep_since(before.1, trouble, now);
+        self.known_cycle = self.record.summary.as_ref().and_then(ended_cycle);
+        self.publish();
     }
 
     pub(super) fn looked(&mut self, looked: Looked) {
         self.set_summary(looked);
-        self.tell();
+        self.publish();
     }
 
     fn set_summary(&mut self, looked: Looked) {
@@ -161,19 +185,28 @@ impl Standing {
                     (true, false) => tracing::info!("provisioning was resumed"),
                     (true, true) | (false, false) => {}
                 }
-                self.record.summary = Some(summary);
-                if before.is_some() {
-                    // The cycle may have failed for the same reason.
+                // A command ran a later cycle, which the summary has. Times are not compared: the clocks may differ.
+                let is_later = ended_cycle(&summary).is_some_and(|cycle| Some(cycle) != self.known_cycle);
+                if is_later {
+                    self.record.failure = None;
+                }
+                // The cycle may have failed for the reason that the last look found.
+                if is_later || before.is_some() {
                     self.cycle_trouble = None;
                 }
+                self.record.summary = Some(summary);
+                self.look_due = None;
             }
-            Err(error) => self.look_trouble = keep_since(before, Some(error), (self.clock)()),
+            Err(error) => {
+                self.look_trouble = keep_since(before, Some(error), (self.clock)());
+                self.look_due = Some(Instant::now() + LOOK_INTERVAL);
+            }
         }
     }
 
     /// Whether the learner database should be looked at again.
     pub(super) fn needs_look(&self) -> bool {
-        self.look_trouble.is_some()
+        self.look_due.is_some_and(|due| due <= Instant::now())
     }
 
     pub(super) fn reloaded(&mut self, config: &Config) {
@@ -181,12 +214,12 @@ impl Standing {
         self.record.rejected = None;
         self.record.max_interval = longest_interval(config);
         self.record.enabled = config.provisioning.users;
-        self.tell();
+        self.publish();
     }
 
     pub(super) fn reload_rejected(&mut self, error: String) {
         self.record.rejected = Some(RecordedFinding::new((self.clock)(), error));
-        self.tell();
+        self.publish();
     }
 
     /// Whether no cycle runs until an administrator resumes provisioning.
@@ -196,7 +229,7 @@ impl Standing {
 
     pub(super) fn scheduled(&mut self, next: Timestamp) {
         self.record.next_cycle_at = Some(next);
-        self.tell();
+        self.publish();
     }
 
     pub(super) fn stopped(&mut self) {
@@ -210,18 +243,22 @@ impl Standing {
     pub(super) async fn probed(&mut self, app: &Arc<App>) {
         loop {
             let trouble = match &mut self.probe {
-                Some(probe) => tokio::select! {
-                    trouble = probe => trouble.unwrap_or_default(),
-                    () = tokio::time::sleep(DISK_INTERVAL * 3) => Some("the disk does not answer".to_owned()),
+                Some(DiskProbe { task, deadline }) => tokio::select! {
+                    trouble = task => trouble.unwrap_or_default(),
+                    () = tokio::time::sleep_until(*deadline) => {
+                        *deadline = Instant::now() + DISK_TIMEOUT;
+                        Some("the disk does not answer".to_owned())
+                    }
                 },
                 None => {
                     self.interval.tick().await;
                     let app = Arc::clone(app);
-                    self.probe = Some(tokio::task::spawn_blocking(move || disk_trouble(&app.config, true)));
+                    let task = tokio::task::spawn_blocking(move || disk_trouble(&app.config, true));
+                    self.probe = Some(DiskProbe { task, deadline: Instant::now() + DISK_TIMEOUT });
                     continue;
                 }
             };
-            if self.probe.as_ref().is_some_and(JoinHandle::is_finished) {
+            if self.probe.as_ref().is_some_and(|probe| probe.task.is_finished()) {
                 self.probe = None;
             }
             let before = self.disk_trouble.take();
@@ -230,18 +267,19 @@ impl Standing {
             if passed {
                 // The cycle may have failed for the same reason.
                 self.cycle_trouble = None;
+                self.look_due = self.look_due.map(|_| Instant::now());
             }
             // Time alone makes a state as well: a cycle may hang.
             let report = self.record.situation(true).facts((self.clock)()).report();
             if self.disk_trouble != before || self.logged != Some(report.state) {
-                self.tell();
+                self.publish();
             }
             return;
         }
     }
 
-    /// Writes the record, and tells systemd and the journal.
-    pub(super) fn tell(&mut self) {
+    /// Writes the record, and notifies systemd and the journal.
+    pub(super) fn publish(&mut self) {
         let troubles = [&self.disk_trouble, &self.look_trouble, &self.cycle_trouble];
         self.record.trouble = troubles.into_iter().flatten().next().cloned();
         let report = self.record.situation(true).facts((self.clock)()).report();
@@ -302,6 +340,11 @@ impl Standing {
 fn last_cycle(last: &CycleNumbers) -> String {
     let (Some(outcome), Some(at)) = (&last.outcome, last.finished_at) else { return String::new() };
     format!("; last cycle at {at:.0}: {outcome}, {}", last.in_words())
+}
+
+/// The number of the last cycle, if it has ended.
+fn ended_cycle(summary: &StatusSummary) -> Option<i64> {
+    summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map(|last| last.cycle)
 }
 
 /// A finding that lasts keeps its beginning.
