@@ -6,7 +6,6 @@ mod completions;
 mod decisions;
 mod guide;
 mod init;
-mod instance;
 mod log;
 mod logging;
 mod man;

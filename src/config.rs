@@ -4,14 +4,15 @@
 //! `config/learner-sync.toml` documents the keys for administrators.
 //!
 //! `reader` finds typed values and their positions, `sections` defines the keys, `formats` and `database` parse values,
-//! `mapping`, `filters`, `table` and `http` read their sections, `secrets` reads the files of secrets, and `first` writes the
-//! configuration of a new installation.
+//! `mapping`, `filters`, `table` and `http` read their sections, `secrets` reads the files of secrets, `instance` names the
+//! unit of a configuration and its files, and `first` writes the configuration of a new installation.
 
 mod database;
 mod filters;
 mod first;
 mod formats;
 mod http;
+mod instance;
 mod mapping;
 mod problem;
 mod reader;
@@ -33,6 +34,7 @@ use crate::scope::FilterEntry;
 pub(crate) use first::{FirstConfig, FirstKey, quoted};
 pub(crate) use formats::is_loopback;
 pub use http::{HttpConfig, ListenAddress};
+pub(crate) use instance::{instance_of, secret_file_of, state_directory_of, unit_of};
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
 

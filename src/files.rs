@@ -133,7 +133,7 @@ pub(crate) fn read_only_hint(path: &Path, error: &(dyn Error + 'static)) -> Opti
     let directory = if path.is_dir() { Some(path) } else { directory_of(path) }.unwrap_or(Path::new("."));
     Some(format!(
         "mount the file system of {0} writable; if the systemd unit makes it read-only (ProtectSystem=strict), run: \
-         systemctl edit learner-sync, and add the lines [Service] and ReadWritePaths={0}",
+         systemctl edit learner-sync (or learner-sync@NAME), and add the lines [Service] and ReadWritePaths={0}",
         directory.display()
     ))
 }

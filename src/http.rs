@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::access::Access;
+use self::access::AccessRules;
 use self::bind::Bound;
 pub use self::bind::ListenError;
 pub use self::metrics::Metrics;
@@ -92,7 +92,7 @@ async fn listen(
     observed: Observed,
     state: watch::Sender<ListenerState>,
 ) {
-    let access = Arc::new(Access::new(&config.listen, token));
+    let access = Arc::new(AccessRules::new(&config.listen, token));
     let routes = routes::routes(access, observed);
     let mut last_failure = None;
     let bound = loop {

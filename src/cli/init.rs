@@ -7,9 +7,8 @@ use std::io::{BufRead, ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use self::registration::Registration;
-use super::instance::{CONFIG_DIRECTORY, instance_of, unit_of};
 use super::output::{DONE, FAILED, Failure, USAGE, print};
-use crate::config::{FirstConfig, FirstKey};
+use crate::config::{FirstConfig, FirstKey, instance_of, secret_file_of, state_directory_of, unit_of};
 use crate::files;
 use crate::model::shell_word;
 
@@ -37,8 +36,6 @@ pub(super) struct Arguments {
 
 /// The system group that may read the configuration.
 const GROUP: &str = "learner-sync";
-/// The state directory of the units.
-const STATE_DIRECTORY: &str = "/var/lib/learner-sync";
 /// Longer than any value.
 const MAX_ANSWER: u64 = 4 << 10;
 
@@ -46,7 +43,6 @@ pub(super) fn run(arguments: Arguments, config: &Path) -> Result<u8, Failure> {
     let Arguments { tenant_id, client_id, enterprise_app, secret_file, database_url, output } = arguments;
     let output = std::path::absolute(output.as_deref().unwrap_or(config))?;
     refuse_existing(&output)?;
-    let instance = instance_of(&output);
     let given = [tenant_id, client_id, enterprise_app, secret_file, database_url];
     let mut values = BTreeMap::new();
     for (key, value) in FirstKey::ALL.into_iter().zip(given) {
@@ -55,13 +51,13 @@ pub(super) fn run(arguments: Arguments, config: &Path) -> Result<u8, Failure> {
         key.check(value).map_err(|problem| Failure::new(USAGE, format!("{}: {problem}", flag(key))))?;
         values.insert(key, value.to_owned());
     }
-    ask_or_default(&mut values, &output, instance)?;
+    ask_or_default(&mut values, &output)?;
     let [tenant_id, client_id, enterprise_app, secret_file, database_url] =
         FirstKey::ALL.map(|key| values.remove(&key).unwrap_or_default());
-    let state_directory = instance.map(|name| format!("{STATE_DIRECTORY}/{name}"));
+    let state_directory = instance_of(&output).map(|_| state_directory_of(&output));
     let first = FirstConfig { tenant_id, client_id, enterprise_app, secret_file, database_url, state_directory };
-    write(&output, &first)?;
-    print_next_steps(&output, &first)?;
+    let has_group = write(&output, &first)?;
+    print_next_steps(&output, &first, has_group)?;
     Ok(DONE)
 }
 
@@ -89,24 +85,19 @@ fn question(key: FirstKey) -> &'static str {
     }
 }
 
-fn default(key: FirstKey, instance: Option<&str>) -> Option<String> {
-    let (prefix, directory) = instance.map_or_else(Default::default, |name| (format!("{name}-"), format!("/{name}")));
+fn default(key: FirstKey, output: &Path) -> Option<String> {
     match key {
         FirstKey::TenantId | FirstKey::ClientId | FirstKey::EnterpriseApp => None,
-        FirstKey::SecretFile => Some(format!("{CONFIG_DIRECTORY}/{prefix}client-secret")),
-        FirstKey::DatabaseUrl => Some(format!("sqlite://{STATE_DIRECTORY}{directory}/learners.db")),
+        FirstKey::SecretFile => Some(secret_file_of(output, "client-secret")),
+        FirstKey::DatabaseUrl => Some(format!("sqlite://{}/learners.db", state_directory_of(output))),
     }
 }
 
 /// Completes the values: by asking on a terminal, and otherwise by defaults.
-fn ask_or_default(
-    values: &mut BTreeMap<FirstKey, String>,
-    output: &Path,
-    instance: Option<&str>,
-) -> Result<(), Failure> {
+fn ask_or_default(values: &mut BTreeMap<FirstKey, String>, output: &Path) -> Result<(), Failure> {
     let missing: Vec<FirstKey> = FirstKey::ALL.into_iter().filter(|key| !values.contains_key(key)).collect();
     let asks = std::io::stdin().is_terminal();
-    let without_default = missing.iter().filter(|key| default(**key, instance).is_none());
+    let without_default = missing.iter().filter(|key| default(**key, output).is_none());
     let flags: Vec<&str> = without_default.map(|key| flag(*key)).collect();
     if !asks && !flags.is_empty() {
         let message = format!("no terminal to ask on, and these flags are missing: {}", flags.join(", "));
@@ -116,10 +107,9 @@ fn ask_or_default(
         print(&format!("This writes {}. Enter accepts a value in brackets.", output.display()))?;
     }
     for key in missing {
-        let default = default(key, instance);
-        let value = match default {
+        let value = match default(key, output) {
             Some(default) if !asks => default,
-            default => ask(key, default, values.get(&FirstKey::TenantId).map(String::as_str))?,
+            default => ask(key, default, values, output)?,
         };
         values.insert(key, value);
     }
@@ -127,7 +117,12 @@ fn ask_or_default(
 }
 
 /// Asks until the answer is valid.
-fn ask(key: FirstKey, default: Option<String>, tenant: Option<&str>) -> Result<String, Failure> {
+fn ask(
+    key: FirstKey,
+    default: Option<String>,
+    values: &BTreeMap<FirstKey, String>,
+    output: &Path,
+) -> Result<String, Failure> {
     loop {
         let shown = default.as_ref().map_or_else(String::new, |default| format!(" [{default}]"));
         print(&format!("{}{shown}:", question(key)))?;
@@ -138,7 +133,11 @@ fn ask(key: FirstKey, default: Option<String>, tenant: Option<&str>) -> Result<S
         let answer = match (line.trim(), &default) {
             ("", Some(default)) => default.clone(),
             ("", None) if key == FirstKey::ClientId => {
-                print(&Registration { tenant, ..Registration::default() }.commands())?;
+                let tenant = values.get(&FirstKey::TenantId).map(String::as_str);
+                let secret_file = values.get(&FirstKey::SecretFile).cloned();
+                let secret_file = secret_file.unwrap_or_else(|| secret_file_of(output, "client-secret"));
+                let secret_file = Some(&*secret_file);
+                print(&Registration { tenant, secret_file, ..Registration::default() }.commands())?;
                 continue;
             }
             (answer, _) => answer.to_owned(),
@@ -163,7 +162,8 @@ fn exists(output: &Path) -> Failure {
     Failure { hint: Some(hint), ..Failure::new(FAILED, message) }
 }
 
-fn write(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
+/// Whether the daemon can read the file as a member of its group, as far as root can bring that about.
+fn write(output: &Path, first: &FirstConfig) -> Result<bool, Failure> {
     const MODE: u32 = 0o640;
     files::create_new(output, &first.text(), MODE, GROUP).map_err(|error| {
         let directory = output.parent().unwrap_or(output);
@@ -180,7 +180,7 @@ fn write(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
     })
 }
 
-fn print_next_steps(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
+fn print_next_steps(output: &Path, first: &FirstConfig, has_group: bool) -> Result<(), Failure> {
     let registration = Registration {
         tenant: Some(&first.tenant_id),
         client: Some(&first.client_id),
@@ -191,8 +191,16 @@ fn print_next_steps(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
     let config = if output == Path::new(super::DEFAULT_CONFIG) { String::new() } else { format!(" --config {word}") };
     let unit = unit_of(output);
     let unit = shell_word(unit.trim_end_matches(".service"));
+    let missing_group = if has_group {
+        String::new()
+    } else {
+        format!(
+            "\nWarning: the group {GROUP} does not exist, so the daemon cannot read this file. Install the package, or \
+             run systemd-sysusers, and then:\n\n    sudo chgrp {GROUP} {word}\n"
+        )
+    };
     print(&format!(
-        "Wrote {shown}.\n\n{}\n\
+        "Wrote {shown}.\n{missing_group}\n{}\n\
          Then test it, look at the plan, and start the service:\n\n    \
          sudo -u learner-sync learner-sync check{config}\n    \
          sudo -u learner-sync learner-sync plan{config}\n    \

@@ -44,7 +44,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// A page and the name of its file.
-struct Page {
+struct ManualPage {
     file: String,
     text: String,
 }
@@ -56,25 +56,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     };
     std::fs::create_dir_all(directory).map_err(failed)?;
     let pages = pages()?;
-    for Page { file, text } in &pages {
+    for ManualPage { file, text } in &pages {
         files::replace_document(&directory.join(file), text).map_err(failed)?;
     }
     print(&format!("Wrote {} manual pages to {}.", pages.len(), directory.display()))?;
     Ok(DONE)
 }
 
-fn pages() -> Result<Vec<Page>, Failure> {
+fn pages() -> Result<Vec<ManualPage>, Failure> {
     let mut program = super::Arguments::command().disable_help_subcommand(true);
     program.build();
     let mut pages = Vec::new();
     command_pages(program, &mut pages)?;
-    pages.push(Page { file: format!("{REFERENCE}.5"), text: reference_page() });
+    pages.push(ManualPage { file: format!("{REFERENCE}.5"), text: reference_page() });
     pages.extend(TOPICS.iter().map(topic_page));
     Ok(pages)
 }
 
 /// The page of a command, and those of its subcommands.
-fn command_pages(command: Command, pages: &mut Vec<Page>) -> std::io::Result<()> {
+fn command_pages(command: Command, pages: &mut Vec<ManualPage>) -> std::io::Result<()> {
     let subcommands: Vec<Command> = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned().collect();
     let is_program = command.get_display_name().is_none_or(|name| name == "learner-sync");
     let notes = command.get_after_help().map(ToString::to_string).filter(|_| !is_program);
@@ -104,7 +104,7 @@ fn command_pages(command: Command, pages: &mut Vec<Page>) -> std::io::Result<()>
         others.insert(0, ("learner-sync".to_owned(), '1'));
     }
     text.push_str(&see_also(&others));
-    pages.push(Page { file: man.get_filename(), text });
+    pages.push(ManualPage { file: man.get_filename(), text });
     subcommands.into_iter().try_for_each(|subcommand| command_pages(subcommand, pages))
 }
 
@@ -119,7 +119,7 @@ fn topic_name(topic: &Topic) -> String {
     format!("learner-sync-guide-{}", topic.name)
 }
 
-fn topic_page(topic: &Topic) -> Page {
+fn topic_page(topic: &Topic) -> ManualPage {
     let name = topic_name(topic);
     let Topic { summary, text, .. } = topic;
     let title = title(&name, '7');
@@ -127,7 +127,7 @@ fn topic_page(topic: &Topic) -> Page {
     let others = [("learner-sync".to_owned(), '1'), (REFERENCE.to_owned(), '5')];
     // The preprocessor for tables is requested in the first line.
     let text = format!("'\\\" t\n{title}{about}{}{}", markdown::sections(text), see_also(&others));
-    Page { file: format!("{name}.7"), text }
+    ManualPage { file: format!("{name}.7"), text }
 }
 
 /// The start of a page. It has no date, so that a package can be built again with the same content. Keys and commands are

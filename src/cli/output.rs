@@ -1,13 +1,14 @@
 //! Output: tables and JSON on standard output, failures on standard error.
 
 use std::io::Write;
+use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::logging::is_journal_connected;
 use super::narrow::wrap;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, secret_file_of};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::model::{
@@ -137,23 +138,26 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let hint = error.missing_credential.map(systemd_run_hint);
+        let hint = error.missing_credential.map(|credential| systemd_run_hint(credential, &error.path));
         Self { hint, ..Self::new(if error.is_shortage { FAILED } else { CONFIGURATION }, error.to_string()) }
     }
 }
 
 /// How this command gets a secret that systemd hands to the unit.
-fn systemd_run_hint(credential: &str) -> String {
+fn systemd_run_hint(credential: &str, config: &Path) -> String {
     let files: &[(&str, &str)] = match credential {
         "client-secret" => &[("client-secret", "client-secret")],
         _ => &[("certificate", "certificate.pem"), ("private-key", "private-key.pem")],
     };
-    let files = files.iter().map(|(name, file)| format!(" --property=LoadCredential={name}:/etc/learner-sync/{file}"));
+    let property = |(name, file): &(&str, &str)| {
+        let property = format!("LoadCredential={name}:{}", secret_file_of(config, file));
+        format!(" --property={}", shell_word(&property))
+    };
     let arguments = std::env::args_os().skip(1).map(|word| format!(" {}", shell_word(&word.to_string_lossy())));
     format!(
         "if the unit has LoadCredential={credential}:…, run: sudo systemd-run --pipe --wait --collect --quiet \
          --property=User=learner-sync{} learner-sync{}",
-        files.collect::<String>(),
+        files.iter().map(property).collect::<String>(),
         arguments.collect::<String>(),
     )
 }
@@ -370,6 +374,23 @@ pub(super) fn table(headers: &[&str]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hint_names_the_secret_of_the_tenant() {
+        for (config, expected) in [
+            (
+                "/etc/learner-sync/learner-sync.toml",
+                " --property=LoadCredential=client-secret:/etc/learner-sync/client-secret ",
+            ),
+            ("/etc/learner-sync/b.toml", " --property=LoadCredential=client-secret:/etc/learner-sync/b-client-secret "),
+        ] {
+            let hint = systemd_run_hint("client-secret", Path::new(config));
+            assert!(hint.contains(expected), "{hint}");
+        }
+        let hint = systemd_run_hint("certificate", Path::new("/etc/learner-sync/b.toml"));
+        assert!(hint.contains("certificate:/etc/learner-sync/b-certificate.pem"), "{hint}");
+        assert!(hint.contains("private-key:/etc/learner-sync/b-private-key.pem"), "{hint}");
+    }
 
     #[test]
     fn output_hides_nothing() {

@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
     filters
 }
 
-type Refusal = (ConfigPosition, String);
+type RefusedKey = (ConfigPosition, String);
 
 /// Reads one key of a filter, adds the places of its clauses to `places`, and returns its problems.
 fn read_key(
@@ -52,7 +52,7 @@ fn read_key(
     entry: FreeEntry<'_>,
     filter: &mut FilterEntry,
     places: &mut Vec<ConfigPosition>,
-) -> Vec<Refusal> {
+) -> Vec<RefusedKey> {
     const FORM: &str = "{ attribute = \"…\", operator = \"…\", value = \"…\" }";
     let FreeEntry { name, value, position: place } = entry;
     let refusal = match (name.as_str(), value) {
@@ -82,7 +82,7 @@ fn read_key(
     vec![(place, refusal)]
 }
 
-fn read_clause(entries: Vec<FreeEntry<'_>>, place: &ConfigPosition) -> Result<ClauseEntry, Refusal> {
+fn read_clause(entries: Vec<FreeEntry<'_>>, place: &ConfigPosition) -> Result<ClauseEntry, RefusedKey> {
     let (mut attribute, mut operator, mut value) = (None, None, None);
     for FreeEntry { name, value: found, position: place } in entries {
         let text = match found {

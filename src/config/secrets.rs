@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::files::{self, PemFile, SecretKind, SecretSource};
 use crate::model::shell_word;
 
-use super::{Config, ConfigError, CredentialConfig, DatabaseConfig};
+use super::{Config, ConfigError, CredentialConfig, DatabaseConfig, secret_file_of};
 
 const SECRET_FILE: &str = "entra.credential.secret_file";
 const CERTIFICATE_FILE: &str = "entra.credential.certificate_file";
@@ -45,10 +45,11 @@ impl Config {
                 &self.path,
                 SECRET_FILE,
                 "client-secret",
-                "there is no client secret: set this key to a file with the secret, or add \
-                 LoadCredential=client-secret:/etc/learner-sync/client-secret to the systemd unit, or set \
-                 LEARNER_SYNC_CLIENT_SECRET"
-                    .to_owned(),
+                format!(
+                    "there is no client secret: set this key to a file with the secret, or add \
+                     LoadCredential=client-secret:{} to the systemd unit, or set LEARNER_SYNC_CLIENT_SECRET",
+                    secret_file_of(&self.path, "client-secret")
+                ),
             )),
         }
     }

@@ -7,24 +7,28 @@ use std::path::Path;
 
 use super::{MAX_DOCUMENT, directory_of, read_text};
 
-/// Creates the file `path` with `content` and `mode`, for `group` if this process is root and the group exists.
+/// Creates the file `path` with `content` and `mode`, for `group` if this process is root. Returns false if it is root, but
+/// the group does not exist.
 ///
 /// # Errors
 /// `AlreadyExists` when something is at `path`, and any other error of the system. Nothing is left behind.
-pub(crate) fn create_new(path: &Path, content: &str, mode: u32, group: &str) -> io::Result<()> {
+pub(crate) fn create_new(path: &Path, content: &str, mode: u32, group: &str) -> io::Result<bool> {
     let directory = directory_of(path).unwrap_or(Path::new("."));
     // Readable by nobody else until it is complete.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content.as_bytes())?;
-    if rustix::process::geteuid().is_root()
-        && let Some(group) = group_id(group)
-    {
-        fchown(file.as_file(), Some(0), Some(group))?;
+    let mut has_group = true;
+    if rustix::process::geteuid().is_root() {
+        match group_id(group) {
+            Some(group) => fchown(file.as_file(), Some(0), Some(group))?,
+            None => has_group = false,
+        }
     }
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)?;
-    File::open(directory)?.sync_all()
+    File::open(directory)?.sync_all()?;
+    Ok(has_group)
 }
 
 /// Writes a document that everybody may read into the file `path`, and replaces what is there.
@@ -69,5 +73,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
         assert_eq!(group_id("no such group"), None);
+        let without = create_new(&directory.path().join("without"), "fourth", 0o640, "no such group").unwrap();
+        assert_eq!(without, !rustix::process::geteuid().is_root());
     }
 }

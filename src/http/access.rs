@@ -40,25 +40,25 @@ enum Reach {
 
 /// The rules of a listener.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(super) struct AccessRules {
     reach: Reach,
     /// Read at each request, because the file can be replaced at any time; one at a time, because the disk may not answer.
-    token: Option<Mutex<SecretSource>>,
+    token: Option<Arc<Mutex<SecretSource>>>,
 }
 
 /// A request that is refused.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal {
+struct RefusedRequest {
     status: StatusCode,
     message: &'static str,
 }
 
-fn refuse(status: StatusCode, message: &'static str) -> Result<(), Refusal> {
-    Err(Refusal { status, message })
+fn refuse(status: StatusCode, message: &'static str) -> Result<(), RefusedRequest> {
+    Err(RefusedRequest { status, message })
 }
 
 /// Answers an admitted request.
-pub(super) async fn admit(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(State(access): State<Arc<AccessRules>>, request: Request, next: Next) -> Response {
     let (parts, _) = request.into_parts();
     let mut response = match access.check(&parts).await {
         // No route reads a body.
@@ -71,7 +71,7 @@ pub(super) async fn admit(State(access): State<Arc<Access>>, request: Request, n
     response
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for RefusedRequest {
     fn into_response(self) -> Response {
         let Self { status, message } = self;
         let mut response = (status, format!("{message}\n")).into_response();
@@ -87,17 +87,17 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl Access {
+impl AccessRules {
     pub(super) fn new(address: &ListenAddress, token: Option<SecretSource>) -> Self {
         let reach = match address {
             ListenAddress::Unix(_) => Reach::Socket,
             ListenAddress::Tcp(_) if address.is_beyond_loopback() => Reach::Network,
             ListenAddress::Tcp(_) => Reach::Loopback,
         };
-        Self { reach, token: token.map(Mutex::new) }
+        Self { reach, token: token.map(|source| Arc::new(Mutex::new(source))) }
     }
 
-    async fn check(&self, request: &Parts) -> Result<(), Refusal> {
+    async fn check(&self, request: &Parts) -> Result<(), RefusedRequest> {
         check_form(request)?;
         check_host(self.reach, &request.headers)?;
         match &self.token {
@@ -118,7 +118,7 @@ impl Access {
     }
 }
 
-fn check_form(request: &Parts) -> Result<(), Refusal> {
+fn check_form(request: &Parts) -> Result<(), RefusedRequest> {
     if ![Method::GET, Method::HEAD].contains(&request.method) {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported");
     }
@@ -134,7 +134,7 @@ fn check_form(request: &Parts) -> Result<(), Refusal> {
 
 /// A browser that shows a foreign page can be led here by a name of that page's owner, who controls its address. It then
 /// sends that name.
-fn check_host(reach: Reach, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_host(reach: Reach, headers: &HeaderMap) -> Result<(), RefusedRequest> {
     if reach == Reach::Socket {
         return Ok(());
     }
@@ -176,15 +176,18 @@ fn given_token(headers: &HeaderMap) -> Option<String> {
     decoded.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-async fn read_token(source: &Mutex<SecretSource>) -> Result<SecretString, Refusal> {
-    let source = source.lock().await;
-    let copy = source.clone();
-    let read = tokio::task::spawn_blocking(move || copy.read(SecretKind::Token)).await;
+async fn read_token(source: &Arc<Mutex<SecretSource>>) -> Result<SecretString, RefusedRequest> {
+    let source = Arc::clone(source).lock_owned().await;
+    // The thread keeps the lock: it may still wait for the disk when the request has timed out.
+    let read = tokio::task::spawn_blocking(move || source.read(SecretKind::Token)).await;
     match read.unwrap_or_else(|_| Err("the task panicked".to_owned())) {
         Ok(token) => Ok(token),
         Err(error) => {
             tracing::warn!("http.token_file: {error}");
-            Err(Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message: "the token cannot be read; see the log" })
+            Err(RefusedRequest {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                message: "the token cannot be read; see the log",
+            })
         }
     }
 }

@@ -11,14 +11,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Observed;
-use super::access::{Access, admit};
+use super::access::{AccessRules, admit};
 use super::metrics::MetricsFormat;
 
 pub(super) const HEALTH: &str = "/healthz";
 pub(super) const READINESS: &str = "/readyz";
 const METRICS: &str = "/metrics";
 
-pub(super) fn routes(access: Arc<Access>, observed: Observed) -> Router {
+pub(super) fn routes(access: Arc<AccessRules>, observed: Observed) -> Router {
     Router::new()
         .route(HEALTH, get(health))
         .route(READINESS, get(readiness))

@@ -368,7 +368,7 @@ fn connection_hint(cause: &EngineReport) -> Option<String> {
             "the password comes from learners.password_file, else the systemd credential database-password, else PGPASSWORD, \
              else the password file of PostgreSQL. A command outside the unit gets the credential with: sudo systemd-run --pipe \
              --wait --collect --quiet --property=User=learner-sync \
-             --property=LoadCredential=database-password:/etc/learner-sync/database-password learner-sync check"
+             --property=LoadCredential=database-password:FILE learner-sync check, with the FILE of that line of the unit"
         }
         (None, Some("28000")) => {
             "check user and sslmode in learners.database_url, and pg_hba.conf on the server; a socket needs a map in \

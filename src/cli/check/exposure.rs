@@ -39,7 +39,7 @@ pub(super) fn exposure_checks(config: &Config) -> Vec<Check> {
     found.sort_by(|(left, _), (right, _)| left.cmp(right));
     let warning = |(path, metadata): &(PathBuf, Metadata)| {
         let is_shared = shared.is_some() && path.canonicalize().ok() == shared;
-        warn(path, Access::of(metadata, is_shared), is_trusted)
+        warn(path, FileRights::of(metadata, is_shared), is_trusted)
     };
     found.iter().filter_map(warning).collect()
 }
@@ -53,7 +53,7 @@ fn with_ancestors(path: &Path) -> BTreeSet<PathBuf> {
 
 /// The accounts that may change a file or directory.
 #[derive(Clone, Copy)]
-struct Access {
+struct FileRights {
     mode: u32,
     owner: u32,
     is_directory: bool,
@@ -61,14 +61,14 @@ struct Access {
     is_shared: bool,
 }
 
-impl Access {
+impl FileRights {
     fn of(metadata: &Metadata, is_shared: bool) -> Self {
         Self { mode: metadata.mode() & 0o7777, owner: metadata.uid(), is_directory: metadata.is_dir(), is_shared }
     }
 }
 
-fn warn(path: &Path, access: Access, is_trusted: impl Fn(u32) -> bool) -> Option<Check> {
-    let Access { mode, owner, is_directory, is_shared } = access;
+fn warn(path: &Path, access: FileRights, is_trusted: impl Fn(u32) -> bool) -> Option<Check> {
+    let FileRights { mode, owner, is_directory, is_shared } = access;
     let (shown, word) = (path.display(), shell_word(&path.display().to_string()));
     // In a sticky directory, users can replace only their own files.
     let is_sticky = is_directory && mode & 0o1000 != 0;
@@ -113,7 +113,7 @@ mod tests {
             (0o600, 8, false, Some("chown root /a")),
             (0o666, 8, false, Some("chmod go-w /a")),
         ] {
-            let access = Access { mode, owner, is_directory, is_shared: false };
+            let access = FileRights { mode, owner, is_directory, is_shared: false };
             let check = warn(Path::new("/a"), access, |uid| uid == 0 || uid == 7);
             assert!(check.as_ref().is_none_or(|check| check.ok), "a warning");
             let hint = check.and_then(|check| check.hint);
@@ -124,7 +124,7 @@ mod tests {
             };
             assert!(is_expected, "{mode:o} {owner}: {hint:?}");
         }
-        let shared = |mode| Access { mode, owner: 0, is_directory: true, is_shared: true };
+        let shared = |mode| FileRights { mode, owner: 0, is_directory: true, is_shared: true };
         assert!(warn(Path::new("/a"), shared(0o2770), |_| true).is_none());
         assert!(warn(Path::new("/a"), shared(0o2777), |_| true).is_some());
     }

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::config::{state_directory_of, unit_of};
+use crate::model::shell_word;
+
 /// The properties that are needed.
 pub(super) const PROPERTIES: &str = "LoadState,ExecStart,User,DynamicUser,ProtectSystem,ProtectHome,PrivateTmp,\
      StateDirectory,CacheDirectory,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths,BindPaths";
@@ -107,14 +110,16 @@ fn words(list: &str) -> Vec<String> {
     words
 }
 
-/// How to let the unit write to `directory`.
-pub(super) fn advice(directory: &Path, permission: Permission) -> String {
+/// How to let the unit of `config` write to `directory`.
+pub(super) fn advice(config: &Path, directory: &Path, permission: Permission) -> String {
     let path = directory.display().to_string().replace('%', "%%");
     let path = if path.contains(' ') { format!("\"{path}\"") } else { path };
     let drop_in = |lines: &str| {
-        format!("run: systemctl edit learner-sync, add the lines {lines} and restart it; the directory must exist")
+        let unit = unit_of(config);
+        let unit = shell_word(unit.trim_end_matches(".service"));
+        format!("run: systemctl edit {unit}, add the lines {lines} and restart it; the directory must exist")
     };
-    let move_it = "move it to /var/lib/learner-sync";
+    let move_it = format!("move it to {}", state_directory_of(config));
     match permission {
         Permission::Hidden(PRIVATE_TMP) => format!("{move_it}: the unit has its own /tmp, emptied when it stops"),
         Permission::Hidden(PROTECT_HOME) => {
@@ -209,8 +214,11 @@ mod tests {
             ("/tmp/a", Hidden(PRIVATE_TMP), "move it to /var/lib/learner-sync"),
             ("/srv/a", Hidden("InaccessiblePaths="), "BindPaths=/srv/a "),
         ] {
-            let advice = advice(Path::new(directory), permission);
-            assert!(advice.contains(expected), "{advice}");
+            let advice = advice(Path::new("/etc/learner-sync/learner-sync.toml"), Path::new(directory), permission);
+            assert!(advice.contains(expected) && !advice.contains('@'), "{advice}");
         }
+        let advice = advice(Path::new("/etc/learner-sync/b.toml"), Path::new("/home/ada"), Hidden(PROTECT_HOME));
+        assert!(advice.contains("systemctl edit learner-sync@b, "), "{advice}");
+        assert!(advice.contains("move it to /var/lib/learner-sync/b, "), "{advice}");
     }
 }

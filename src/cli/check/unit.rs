@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::Check;
 use super::sandbox::{PROPERTIES, Permission, Sandbox, advice};
 use crate::cli::DEFAULT_CONFIG;
-use crate::cli::instance::unit_of;
-use crate::config::Config;
+use crate::config::{Config, unit_of};
 use crate::files;
+use crate::model::shell_word;
 use crate::runtime::Paths;
 
 const NAME: &str = "unit";
@@ -32,19 +32,19 @@ pub(super) async fn unit_checks(config: &Config) -> Vec<Check> {
     let directories = database.into_iter().chain([("state.directory", resolve(&state_directory))]);
     let is_our_unit = reads(&sandbox.command, &config.path);
     directories
-        .filter_map(|(what, directory)| directory_check(&unit, &sandbox, what, &directory, is_our_unit))
+        .filter_map(|(what, directory)| directory_check(&config.path, &sandbox, what, &directory, is_our_unit))
         .collect()
 }
 
-fn directory_check(unit: &str, sandbox: &Sandbox, what: &str, directory: &Path, is_our_unit: bool) -> Option<Check> {
-    let shown = directory.display();
+fn directory_check(config: &Path, sandbox: &Sandbox, what: &str, directory: &Path, is_our_unit: bool) -> Option<Check> {
+    let (unit, shown) = (unit_of(config), directory.display());
     let permission = sandbox.permission(directory);
     let cause = match permission {
-        Permission::Writable => return other_user_check(unit, sandbox, what, directory),
+        Permission::Writable => return other_user_check(&unit, sandbox, what, directory),
         Permission::ReadOnly => "it is read-only there".to_owned(),
         Permission::Hidden(property) => format!("it is hidden there by {property}"),
     };
-    let hint = Some(advice(directory, permission));
+    let hint = Some(advice(config, directory, permission));
     let detail = format!("{unit} cannot write to {what} {shown}: {cause}");
     Some(if is_our_unit {
         Check { ok: false, hint, ..Check::passed(NAME, detail) }
@@ -62,7 +62,7 @@ fn other_user_check(unit: &str, sandbox: &Sandbox, what: &str, directory: &Path)
         return None;
     }
     let detail = format!("{unit} runs as {user}, but {what} {} belongs to {name}", directory.display());
-    let hint = format!("make sure that {user} can write there, or set User= with: systemctl edit learner-sync");
+    let hint = format!("make sure that {user} can write there, or set User= with: systemctl edit {}", shell_word(unit));
     Some(Check { hint: Some(hint), ..Check::passed(NAME, detail) })
 }
 

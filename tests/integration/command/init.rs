@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -37,7 +37,12 @@ fn flags_write_a_configuration_that_loads() {
         let arguments = [&REQUIRED[..], &["--secret-file", secret, "--database-url", database]].concat();
         let Ran { stdout, stderr } = init(&output, &arguments, 0);
         assert_eq!(stderr, "");
-        assert_eq!(output.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+        let metadata = output.metadata().unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
+        let groups = std::fs::read_to_string("/etc/group").unwrap();
+        let lacks_group = metadata.uid() == 0 && !groups.lines().any(|line| line.starts_with("learner-sync:"));
+        let line = format!("sudo chgrp learner-sync {}", output.display());
+        assert_eq!(stdout.contains(&line), lacks_group, "{stdout}");
         let config = config::load(&output, &BTreeMap::new()).unwrap();
         assert_eq!(config.entra.tenant_id, TENANT);
         match config.learners.database {
