@@ -44,7 +44,7 @@ use crate::model::{
 use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
 use crate::progress::Stage;
 use crate::scope::Scope;
-use crate::store::{Bookkeeping, CycleId, Refused, Store, StoreError, WriteContext};
+use crate::store::{Bookkeeping, CycleAudit, CycleId, Refused, Store, StoreError, WriteContext};
 
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
@@ -154,12 +154,9 @@ pub async fn run(
     let requests_before = directory.requests();
     // The source as an earlier cycle resolved it, so that a cycle that fails early is recorded under the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
-    let cycle = store.begin_cycle(&source, options.request.trigger, options.now).await?;
-    if let Some(RunAudit { actor, action, detail }) = options.only.and_then(|only| only.audit.as_ref()) {
-        let mut detail = detail.clone();
-        detail["cycle"] = cycle.0.into();
-        store.audit(actor, action, Some(&detail.to_string()), options.now).await?;
-    }
+    let audit = options.only.and_then(|only| only.audit.as_ref());
+    let audit = audit.map(|RunAudit { actor, action, detail }| CycleAudit { actor, action, detail });
+    let cycle = store.begin_audited_cycle(&source, options.request.trigger, options.now, audit).await?;
     reached(Step::CycleBegun);
     let only = options.only.map(|only| only.user.to_string());
     let CycleRequest { trigger, full } = options.request;

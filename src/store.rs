@@ -34,7 +34,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use self::cycles::{CycleEnd, CycleId, CycleRow};
+pub use self::cycles::{CycleAudit, CycleEnd, CycleId, CycleRow};
 pub use self::db::{DbError, EngineReport, PostgresServer, RowRefusal, ViolatedKey};
 pub use self::error::{ReadOnlyCause, StoreError, TableFault};
 pub use self::handle::Store;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::audit::write_audit;
 use super::db::{DbError, SqlRow, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
@@ -39,6 +40,17 @@ pub struct CycleEnd {
     pub error: Option<String>,
 }
 
+/// The row of the audit log for a cycle that an administrator runs for one user.
+#[derive(Clone, Copy, Debug)]
+pub struct CycleAudit<'a> {
+    /// The administrator.
+    pub actor: &'a str,
+    /// `provision` or `relink`.
+    pub action: &'a str,
+    /// A JSON object, to which the number of the cycle is added.
+    pub detail: &'a serde_json::Value,
+}
+
 /// A row of `sync_cycles`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CycleRow {
@@ -65,6 +77,18 @@ pub struct CycleRow {
 impl Store {
     /// Begins a cycle. Closes rows of `source` that a kill left open, as interrupted.
     pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
+        self.begin_audited_cycle(source, trigger, at, None).await
+    }
+
+    /// Like [`Store::begin_cycle`], with a row of the audit log in the same transaction: without it, a run for one user
+    /// would look like a cycle.
+    pub async fn begin_audited_cycle(
+        &self,
+        source: &str,
+        trigger: Trigger,
+        at: Timestamp,
+        audit: Option<CycleAudit<'_>>,
+    ) -> Result<CycleId, StoreError> {
         self.write(async |connection| {
             let close = Statement::new(
                 "UPDATE sync_cycles SET outcome = $2,
@@ -76,7 +100,13 @@ impl Store {
                 r#"INSERT INTO sync_cycles (source, "trigger", started_at) VALUES ($1, $2, $3) RETURNING id"#,
             );
             let row = connection.row(begin.bind(source).bind(trigger.as_str()).bind(at)).await?;
-            Ok(CycleId(row.get(0)?))
+            let cycle = CycleId(row.get(0)?);
+            if let Some(CycleAudit { actor, action, detail }) = audit {
+                let mut detail = detail.clone();
+                detail["cycle"] = cycle.0.into();
+                write_audit(connection, actor, action, Some(&detail.to_string()), at).await?;
+            }
+            Ok(cycle)
         })
         .await
     }
