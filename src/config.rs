@@ -263,7 +263,11 @@ pub enum LogFormat {
 pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let text = files::read_text(path, files::MAX_DOCUMENT);
     let text = text.map_err(|error| {
-        let advice = if error.kind() == ErrorKind::NotFound { first::advice() } else { String::new() };
+        let advice = match error.kind() {
+            ErrorKind::NotFound => first::advice(),
+            ErrorKind::PermissionDenied => first::other_user_advice(path),
+            _ => String::new(),
+        };
         let message = format!("cannot read the file: {error}{advice}");
         ConfigError { is_shortage: files::is_shortage(&error), ..ConfigError::whole(path, None, message) }
     })?;

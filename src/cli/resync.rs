@@ -12,12 +12,15 @@ use super::sync::exit_code;
 use crate::model::Trigger;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
-use crate::runtime::status::RecordPlaces;
+use crate::runtime::status::{RecordPlaces, disk_trouble};
 use crate::runtime::{Paths, configured_source};
-use crate::store::{Access, CycleRow, Store};
+use crate::store::{Access, CycleRow, RowRange, Store};
 
 /// How long the command waits for a locked learner database before it requests the cycle.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many later cycles are searched for the requested one.
+const MAX_CYCLES: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -60,9 +63,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     }
     let places = RecordPlaces::new(&context.config.path, Some(&context.config.state.directory), &context.environment);
     loop {
-        if let Some(row) = last_cycle(&context).await?
-            && row.id.0 > before
-            && row.trigger == Trigger::Signal
+        let requested = requested_cycle(&context, before).await?;
+        if let Some(row) = &requested
             && let Some(outcome) = row.outcome
         {
             print(&format!("Cycle {} ended: {outcome}.", row.id))?;
@@ -71,12 +73,17 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
             }
             return Ok(exit_code(outcome));
         }
-        if is_paused(&context).await? {
+        // A cycle that has begun ends as usual.
+        if requested.is_none() && is_paused(&context).await? {
             return Err(failed("provisioning was paused meanwhile, so no cycle will run"));
         }
         let not_begun = places.read().and_then(|record| record.not_begun);
         if let Some(found) = not_begun.filter(|found| found.since.is_some_and(|since| since >= now)) {
             return Err(failed(&format!("the daemon cannot begin a cycle: {}", found.reason)));
+        }
+        // The daemon may be unable to record even that.
+        if let Some(trouble) = disk_trouble(&context.config, true).filter(|_| requested.is_none()) {
+            return Err(failed(&format!("the daemon cannot begin a cycle: {trouble}")));
         }
         if Lock::holder(&path).is_none() {
             return Err(failed("the daemon has stopped"));
@@ -103,6 +110,15 @@ async fn record_request(context: &Context, full: bool, now: Timestamp) {
 
 async fn is_paused(context: &Context) -> Result<bool, Failure> {
     Ok(Store::open(context.learners()?, Access::ReadOnly).await?.state().await?.paused)
+}
+
+/// The first cycle after `before` that a signal has requested.
+async fn requested_cycle(context: &Context, before: i64) -> Result<Option<CycleRow>, Failure> {
+    let store = Store::open(context.learners()?, Access::ReadOnly).await?;
+    let source = configured_source(&context.config, &store.state().await?);
+    let range = RowRange { after: Some(before), limit: Some(MAX_CYCLES), ..RowRange::default() };
+    let mut later = store.cycles(range).await?.rows.into_iter();
+    Ok(later.find(|row| row.trigger == Trigger::Signal && row.source == source))
 }
 
 async fn last_cycle(context: &Context) -> Result<Option<CycleRow>, Failure> {

@@ -1,9 +1,11 @@
 //! The first configuration of an installation: the keys that it needs, and their text.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::{database, formats};
-use crate::model::{hides_something, is_visible};
+use crate::files;
+use crate::model::{hides_something, is_visible, shell_word};
 
 /// A key that a first configuration sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,4 +196,12 @@ mod tests {
             );
         }
     }
+}
+
+/// The advice for a file that another user can read.
+pub(super) fn other_user_advice(path: &Path) -> String {
+    // A file of root is readable for the group of the service user.
+    let owner = path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0);
+    let user = owner.and_then(files::user_name).unwrap_or_else(|| "learner-sync".to_owned());
+    format!("; run the command as the service user: sudo -u {} learner-sync ...", shell_word(&user))
 }

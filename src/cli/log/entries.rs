@@ -32,8 +32,8 @@ impl Records for Entries {
         "request_id",
         "phase",
     ];
-    const HEADERS: &'static [&'static str] = &["at", "action", "reason", "user", "learner", "changes"];
-    const WHOLE: &'static [usize] = &[0, 4];
+    const HEADERS: &'static [&'static str] = &["id", "at", "action", "reason", "user", "learner", "changes"];
+    const WHOLE: &'static [usize] = &[0, 1, 5];
     const NOTHING: &'static str = "No log entries.";
 
     async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<LogRow>, StoreError> {
@@ -67,6 +67,7 @@ impl Records for Entries {
 
     fn cells(row: &LogRow) -> Vec<String> {
         vec![
+            row.id.to_string(),
             seconds(row.at),
             action_in_words(row.action, row.status, row.phase),
             row.reason.to_string(),
@@ -80,7 +81,7 @@ impl Records for Entries {
         let (action, reason) = (action_in_words(row.action, row.status, row.phase), row.reason);
         let changes = Some(changes(row)).filter(|changes| !changes.is_empty());
         let why = std::iter::once(reason.to_string()).chain(changes).collect::<Vec<_>>().join("; ");
-        Some([seconds(row.at), format!("{action} {}\n{why}", user(row))])
+        Some([seconds(row.at), format!("{action} {}\nentry {}: {why}", user(row), row.id)])
     }
 }
 

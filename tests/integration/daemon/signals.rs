@@ -107,6 +107,26 @@ async fn resync_waits_for_its_own_cycle_and_not_for_a_running_one() {
 }
 
 #[apply(on_both)]
+async fn resync_reports_its_own_cycle_although_another_one_follows_or_a_pause() {
+    let world = World::start(users(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    let gate = hold_next_cycle(&world);
+    let mut resync = Daemon::spawn(world.program(&["resync", "--wait"]), &world.path("resync.log"));
+    gate.reached().await;
+    let mut sync = Daemon::spawn(world.program(&["sync", "--wait"]), &world.path("sync.log"));
+    gate.release();
+    assert_eq!((resync.ended().await, sync.ended().await), (Some(0), Some(0)));
+
+    let gate = hold_next_cycle(&world);
+    let mut resync = Daemon::spawn(world.program(&["resync", "--wait"]), &world.path("resync2.log"));
+    gate.reached().await;
+    world.run_program(&["pause"], 0);
+    gate.release();
+    assert_eq!(resync.ended().await, Some(0), "{}", resync.log());
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
 async fn resync_without_a_daemon_exits_1() {
     let world = World::start(users(1).0).await;
     let ran = world.run_program(&["resync"], 1);
