@@ -129,6 +129,14 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().chars().map(escape).collect()
 }
 
+/// The advice for a file that another user can read.
+pub(super) fn other_user_advice(path: &Path) -> String {
+    // A file of root is readable for the group of the service user.
+    let owner = path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0);
+    let user = owner.and_then(files::user_name).unwrap_or_else(|| "learner-sync".to_owned());
+    format!("; run the command as the service user: sudo -u {} learner-sync ...", shell_word(&user))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -196,12 +204,4 @@ mod tests {
             );
         }
     }
-}
-
-/// The advice for a file that another user can read.
-pub(super) fn other_user_advice(path: &Path) -> String {
-    // A file of root is readable for the group of the service user.
-    let owner = path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0);
-    let user = owner.and_then(files::user_name).unwrap_or_else(|| "learner-sync".to_owned());
-    format!("; run the command as the service user: sudo -u {} learner-sync ...", shell_word(&user))
 }

@@ -152,7 +152,11 @@ impl View {
         let users = total(&summary.held);
         if users > 0 {
             let reasons = by_reason(&summary.held);
-            screen.heading(&format!("Held ({users}); release with `learner-sync approve`: {reasons}"));
+            let advice = match summary.approved == users {
+                true => "all approved; the next cycle applies the changes",
+                false => "release with `learner-sync approve`",
+            };
+            screen.heading(&format!("Held ({users}); {advice}: {reasons}"));
             if shown_held > 0 {
                 screen.table(&held_rows(&held[..shown_held]));
             }

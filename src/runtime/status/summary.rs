@@ -154,6 +154,9 @@ pub struct StatusSummary {
     pub failing: Vec<ReasonNumbers>,
     /// The skipped users with a record.
     pub skipped: Vec<ReasonNumbers>,
+    /// The held users whose changes are approved.
+    #[serde(default)]
+    pub approved: u64,
     /// Users in conflict who may have new accounts.
     pub recreated: u64,
     /// Rows that cannot be read.
@@ -167,7 +170,7 @@ pub struct StatusSummary {
 impl StatusSummary {
     /// The numbers of `overview`, of a database with this `state`.
     pub fn new(source: &str, state: &DatabaseState, overview: &SourceOverview) -> Self {
-        let SourceOverview { cycles, pauses, learners, held, failing, recreated, unreadable } = overview;
+        let SourceOverview { cycles, pauses, learners, held, approved, failing, recreated, unreadable } = overview;
         let CycleHistory { last, last_ended, last_success, last_failure, failing_since, ok_since, daemon_seen_at } =
             cycles;
         let PauseTimes { paused_at, resumed_at } = *pauses;
@@ -193,6 +196,7 @@ impl StatusSummary {
             held: numbers(held.tallies.iter().collect()),
             failing: numbers(failing),
             skipped: numbers(skipped),
+            approved: *approved,
             recreated: *recreated,
             unreadable: unreadable.len() as u64,
             credential_ends_at: state.credential.and_then(|check| check.ends_at),
@@ -211,7 +215,13 @@ impl StatusSummary {
         (users > 0).then(|| {
             let what =
                 if is_one { "user is held until its change is" } else { "users are held until their changes are" };
-            Finding::new(earliest(&self.held), format!("{users} {what} approved: {}", by_reason(&self.held)))
+            let (reasons, approved) = (by_reason(&self.held), self.approved);
+            let text = match approved {
+                0 => format!("{users} {what} approved: {reasons}"),
+                _ if approved == users => format!("the next cycle applies the approved changes: {reasons}"),
+                _ => format!("{users} {what} approved, {approved} of them approved so far: {reasons}"),
+            };
+            Finding::new(earliest(&self.held), text)
         })
     }
 

@@ -81,6 +81,8 @@ pub struct SourceOverview {
     pub learners: LearnerCounts,
     /// The held users.
     pub held: UserListing<HeldUser>,
+    /// How many held users are approved.
+    pub approved: u64,
     /// The failing and the skipped users.
     pub failing: UserListing<FailingUser>,
     /// How many users in conflict may have new accounts.
@@ -101,12 +103,12 @@ impl Store {
         let cycles = self.cycle_history(source).await?;
         let pauses = self.pause_times().await?;
         let learners = self.learner_counts(source).await?;
-        let held = self.held_listing(source, all).await?;
+        let (held, approved) = self.held_listing(source, all).await?;
         let (failing, recreated) = self.failing_listing(source, all).await?;
         self.inspect_links_and_groups(source).await?;
         // After all other reads, which collect the rows that they leave out.
         let unreadable = self.unreadable_rows();
-        Ok(SourceOverview { cycles, pauses, learners, held, failing, recreated, unreadable })
+        Ok(SourceOverview { cycles, pauses, learners, held, approved, failing, recreated, unreadable })
     }
 
     /// The cycles of `source`.
@@ -199,13 +201,16 @@ impl Store {
         Ok(PauseTimes { paused_at: time("pause").await?, resumed_at: time("resume").await? })
     }
 
-    async fn held_listing(&self, source: &str, all: bool) -> Result<UserListing<HeldUser>, StoreError> {
-        let (tallies, _) = self.tallies("sync_held", "since", "0", source).await?;
+    /// Also counts the approved users, whose changes the next cycle applies.
+    async fn held_listing(&self, source: &str, all: bool) -> Result<(UserListing<HeldUser>, u64), StoreError> {
+        let approved = "count(*) FILTER (WHERE approved_at IS NOT NULL)";
+        let (tallies, approved) = self.tallies("sync_held", "since", approved, source).await?;
         if all || is_short(&tallies) {
             let users = self.held_users(source).await?;
-            return Ok(UserListing { tallies: tally(users.iter().map(|user| (user.reason, user.since))), users });
+            let tallies = tally(users.iter().map(|user| (user.reason, user.since)));
+            return Ok((UserListing { tallies, users }, approved));
         }
-        Ok(UserListing { tallies, users: self.first_held_users(source, Some(FIRST)).await? })
+        Ok((UserListing { tallies, users: self.first_held_users(source, Some(FIRST)).await? }, approved))
     }
 
     /// Also counts the users in conflict who may have new accounts.

@@ -113,6 +113,12 @@ async fn status_shows_held_users() {
     let listed = |words: &str| words.matches("would deactivate").count();
     assert!(words.contains("and 7 more; to list them: learner-sync status --all"), "{words}");
     assert_eq!((listed(&words), listed(&world.run_program(&["status", "--all"], 0).stdout)), (5, 12), "{words}");
+    world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    let approved = world.run_program(&["status", "--json", "--exit-code"], 3).json();
+    assert_eq!(approved["reason"], json!("the next cycle applies the approved changes: 12 threshold"));
+    assert_eq!(approved["held_approved"], json!(12));
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("Held (12); all approved; the next cycle applies the changes"), "{words}");
 }
 
 #[apply(on_both)]
