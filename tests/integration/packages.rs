@@ -64,7 +64,7 @@ impl Machine {
         for name in ["systemd-sysusers", "systemd-tmpfiles", "systemctl", "deb-systemd-invoke"] {
             let log = machine.path("log");
             let script = format!(
-                "#!/bin/sh\necho \"{name} $*\" >> {}\ncase \"$*\" in *list-unit*) echo 'learner-sync@a.service loaded' ;; esac\n",
+                "#!/bin/sh\necho \"{name} $*\" >> {}\ncase \"$*\" in *list-units*) echo 'learner-sync@a.service loaded' ;; esac\n",
                 log.display()
             );
             fs::write(machine.path("bin").join(name), script).unwrap();
@@ -90,7 +90,7 @@ impl Machine {
             Command::new("sh").env_clear().env("PATH", path).arg(self.path("script")).args(arguments).status().unwrap();
         assert!(status.success(), "{script} {arguments:?}");
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
-        log.lines().filter(|line| !line.contains("list-unit")).map(str::to_owned).collect()
+        log.lines().filter(|line| !line.contains("list-units")).map(str::to_owned).collect()
     }
 }
 
@@ -112,8 +112,12 @@ fn a_first_installation_starts_nothing_and_an_upgrade_restarts_what_runs() {
 #[test]
 fn the_removal_of_the_rpm_package_disables_every_instance() {
     let machine = Machine::new();
-    let removed = machine.run("rpm-preun", &["0"]);
-    assert!(removed.contains(&"systemctl --no-reload disable --now learner-sync@a.service".to_owned()), "{removed:?}");
+    let removed = [
+        "systemctl --no-reload disable --now learner-sync.service",
+        "systemctl --no-reload disable learner-sync@.service",
+        "systemctl stop learner-sync@*.service",
+    ];
+    assert_eq!(machine.run("rpm-preun", &["0"]), removed);
     assert_eq!(machine.run("rpm-preun", &["1"]), [""; 0]);
 }
 
