@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::cycle::{CycleRequest, Report};
 use crate::http::Metrics;
 use crate::model::{Clock, LockHolder, Trigger};
+use crate::progress::Progress;
 use crate::runtime::lock::{Lock, LockError};
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::preflight::{Preflight, PreflightError};
@@ -86,6 +87,8 @@ struct Daemon {
     pending: Option<CycleRequest>,
     /// A cycle runs in a task of its own, so that the loop survives its panic.
     running: Option<JoinHandle<CycleEnded>>,
+    /// How far it is. A reload makes another directory for later cycles.
+    progress: Arc<Progress>,
     /// A reload reads files and the database in a task of its own: either may not answer.
     reloading: Option<JoinHandle<Result<Reloaded, DaemonError>>>,
     /// Whether another reload is to follow the present one.
@@ -171,6 +174,7 @@ async fn start(
     let metrics = Metrics::new(Arc::clone(app.directory.traffic()));
     let mut listener = HttpListener::new(metrics, status_reporter.published(), clock);
     listener.configure(app.config.http.as_ref(), http_token).await;
+    let progress = Arc::clone(app.directory.progress());
     let daemon = Daemon {
         environment,
         app,
@@ -178,6 +182,7 @@ async fn start(
         timer: CycleTimer::start().await?,
         pending: Some(CycleRequest { trigger: Trigger::Startup, full: false }),
         running: None,
+        progress,
         reloading: None,
         reload_again: false,
         looking: None,

@@ -21,7 +21,7 @@
 //! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
 //! | [`http`] | metrics and health over HTTP; reads only |
 //! | [`cli`] | one file per command |
-//! | [`progress`] | how far a running cycle is, for the line on a terminal |
+//! | [`progress`] | how far a running cycle is, for a terminal and for `status` |
 //! | [`failpoint`] | the steps of a cycle at which a test can kill the process |
 //!
 //! # One cycle

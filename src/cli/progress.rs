@@ -9,9 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jiff::Timestamp;
 
-use super::output::{counted, seconds};
 use crate::progress::{ProgressState, Stage};
 use crate::runtime::App;
 
@@ -42,7 +40,7 @@ impl ProgressDisplay {
         let show = move || {
             while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 let (state, now) = (progress.state(), Instant::now());
-                let words = in_words(&state, now, clock());
+                let words = state.in_words(now, clock());
                 match &line {
                     Some(line) => draw(line, &state, words),
                     None => tracing::info!("{words}"),
@@ -103,64 +101,5 @@ impl Write for LogLines {
 
     fn flush(&mut self) -> std::io::Result<()> {
         std::io::stderr().lock().flush()
-    }
-}
-
-/// `reading users: 12000 read, 1200 per second`
-fn in_words(state: &ProgressState, now: Instant, wall: Timestamp) -> String {
-    let ProgressState { stage, since, users_read, written, to_write, throttled_until } = *state;
-    let took = now.saturating_duration_since(since).as_secs_f64();
-    let per_second = |count: u64| (took >= 1.0).then(|| count as f64 / took);
-    let rate = |rate: f64| format!("{rate:.0} per second");
-    let mut parts = vec![stage.to_string()];
-    match stage {
-        Stage::ReadingUsers if users_read > 0 => {
-            parts[0].push_str(&format!(": {users_read} read"));
-            parts.extend(per_second(users_read).map(rate));
-        }
-        Stage::Writing => {
-            parts[0].push_str(&format!(": {written} of {to_write}"));
-            let speed = per_second(written).filter(|speed| *speed > 0.0);
-            parts.extend(speed.map(rate));
-            parts.extend(speed.map(|speed| time_left(to_write.saturating_sub(written) as f64 / speed)));
-        }
-        _ => {}
-    }
-    let pause = throttled_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero());
-    let resumes = pause.and_then(|pause| wall.checked_add(jiff::SignedDuration::try_from(pause).ok()?).ok());
-    parts.extend(resumes.map(|at| format!("throttled by Graph until {}", seconds(at))));
-    parts.join(", ")
-}
-
-fn time_left(left: f64) -> String {
-    let left = left.ceil() as u64;
-    if left < 120 { format!("{} left", counted(left, "second")) } else { format!("{} minutes left", left.div_ceil(60)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_stage_says_what_is_known() {
-        let (since, wall) = (Instant::now(), "2026-01-02T03:04:05Z".parse().unwrap());
-        let state =
-            |stage| ProgressState { stage, since, users_read: 0, written: 0, to_write: 0, throttled_until: None };
-        let words = |state: ProgressState, after: u64| in_words(&state, since + Duration::from_secs(after), wall);
-        assert_eq!(words(state(Stage::Planning), 1), "planning");
-        assert_eq!(words(state(Stage::ReadingUsers), 1), "reading users");
-        let reading = ProgressState { users_read: 12_000, ..state(Stage::ReadingUsers) };
-        assert_eq!(words(reading, 0), "reading users: 12000 read");
-        assert_eq!(words(reading, 10), "reading users: 12000 read, 1200 per second");
-        let throttled = ProgressState { throttled_until: Some(since + Duration::from_secs(40)), ..reading };
-        let until = "reading users: 12000 read, 1200 per second, throttled by Graph until 2026-01-02T03:04:35Z";
-        assert_eq!(words(throttled, 10), until);
-        assert_eq!(words(throttled, 40), "reading users: 12000 read, 300 per second");
-        let writing = ProgressState { written: 4000, to_write: 12_000, ..state(Stage::Writing) };
-        assert_eq!(words(writing, 4), "writing learners: 4000 of 12000, 1000 per second, 8 seconds left");
-        let slow = ProgressState { written: 40, ..writing };
-        assert_eq!(words(slow, 4), "writing learners: 40 of 12000, 10 per second, 20 minutes left");
-        let begun = ProgressState { written: 0, ..writing };
-        assert_eq!(words(begun, 4), "writing learners: 0 of 12000");
     }
 }

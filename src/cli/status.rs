@@ -244,6 +244,11 @@ impl View {
         self.record.as_ref().filter(|record| record.is_of(daemon))
     }
 
+    /// How far the running cycle of the daemon is.
+    fn progress(&self) -> Option<&str> {
+        self.alive()?.progress.as_deref()
+    }
+
     /// Without a daemon no cycle will start then; during a cycle the next time is not drawn yet.
     fn next_cycle_at(&self) -> Option<Timestamp> {
         let next = match self.alive() {

@@ -1,7 +1,7 @@
 //! The loop: at most one cycle runs, at most one request waits, and a stop ends it between two batches.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -62,6 +62,10 @@ impl Daemon {
                     self.finish_look(looked);
                 }
                 () = self.status_reporter.probed(&self.app) => {
+                    if self.running.is_some() {
+                        let words = self.progress.state().in_words(Instant::now(), (self.app.clock)());
+                        self.status_reporter.progressed(words);
+                    }
                     if self.status_reporter.needs_look() && self.running.is_none() && self.looking.is_none() {
                         self.request_look();
                     }
@@ -139,6 +143,7 @@ impl Daemon {
     async fn start_cycle(&mut self, request: CycleRequest) {
         self.timer.disarm().await;
         self.status_reporter.cycle_started();
+        self.progress = Arc::clone(self.app.directory.progress());
         let (app, stop, mut look_stop) = (Arc::clone(&self.app), self.stop.subscribe(), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };

@@ -98,6 +98,7 @@ impl StatusReporter {
             not_begun: None,
             http: None,
             is_cycle_running: false,
+            progress: None,
             next_cycle_at: None,
             max_interval: longest_interval(config),
             enabled: config.provisioning.users,
@@ -155,6 +156,7 @@ impl StatusReporter {
     ) {
         let now = (self.clock)();
         self.record.is_cycle_running = false;
+        self.record.progress = None;
         self.record.not_begun = not_begun.map(|reason| RecordedFinding::new(now, reason));
         // The learner database usually has it, with the time of the first failure.
         let is_shown = matches!(&looked, Some(Ok(summary)) if summary.failure.is_some());
@@ -167,6 +169,14 @@ impl StatusReporter {
         self.cycle_trouble = keep_since(before.1, trouble, now);
         self.known_cycle = self.record.summary.as_ref().and_then(ended_cycle);
         self.publish();
+    }
+
+    /// How far the running cycle is.
+    pub(super) fn progressed(&mut self, words: String) {
+        if self.record.progress.as_ref() != Some(&words) {
+            self.record.progress = Some(words);
+            self.publish();
+        }
     }
 
     pub(super) fn looked(&mut self, looked: Looked) {
@@ -312,7 +322,7 @@ impl StatusReporter {
 
     /// The line that `systemctl status` shows.
     fn line(&self, StateReport { state, since, reason }: &StateReport) -> String {
-        let StatusRecord { rejected, http, next_cycle_at, is_cycle_running, summary, .. } = &self.record;
+        let StatusRecord { rejected, http, next_cycle_at, is_cycle_running, progress, summary, .. } = &self.record;
         let mut line = state.to_string();
         if let Some(since) = since {
             line.push_str(&format!(" since {since:.0}"));
@@ -323,6 +333,9 @@ impl StatusReporter {
         }
         if *is_cycle_running && *state != ProvisioningState::Running {
             line.push_str("; a cycle is running");
+        }
+        if let Some(progress) = progress {
+            line.push_str(&format!("; {progress}"));
         }
         if let Some(rejected) = rejected.as_ref().filter(|_| *state != ProvisioningState::ReloadRejected) {
             line.push_str(&format!("; configuration not reloaded: {}", rejected.reason));

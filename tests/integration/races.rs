@@ -191,7 +191,12 @@ async fn a_cycle_succeeds_whatever_an_administrator_does_at_the_same_time() {
         world.run_program(&["resume"], 0);
         world.run_program(&["sync"], 0);
         for member in &members {
-            let log = ["create success assigned", "deactivate held empty-group", "deactivate success unassigned"];
+            let log = [
+                "create success assigned",
+                "deactivate held empty-group",
+                "deactivate held empty-group ended",
+                "deactivate success unassigned",
+            ];
             assert_eq!(world.log(member).await, log, "round {round}");
             assert!(world.last_detail(member).await.starts_with("approved by "));
         }

@@ -35,6 +35,7 @@ impl View {
             "held_by_reason": by_reason(|summary| &summary.held),
             "failing_by_reason": by_reason(|summary| &summary.failing),
             "skipped_by_reason": by_reason(|summary| &summary.skipped),
+            "progress": self.progress(),
             "held_approved": summary.map(|summary| summary.approved),
             "recreated": summary.map(|summary| summary.recreated),
             "unreadable_rows": users(|overview| overview.unreadable.iter().map(|row| row.to_string().into()).collect()),

@@ -87,6 +87,9 @@ impl View {
             None => screen.line("Last cycle", "none yet"),
             Some(last) => add_cycle(screen, "Last cycle", last),
         }
+        if let Some(progress) = self.progress() {
+            screen.line("", progress);
+        }
         let is_success = |last: &CycleNumbers| last.outcome.as_deref() == Some("success");
         if let Some(success) =
             summary.last_success.as_ref().filter(|_| !summary.last_cycle.as_ref().is_some_and(is_success))

@@ -76,6 +76,9 @@ pub struct StatusRecord {
     pub http: Option<RecordedFinding>,
     /// Whether a cycle is running.
     pub is_cycle_running: bool,
+    /// How far it is, for people.
+    #[serde(default)]
+    pub progress: Option<String>,
     /// When the next cycle is due.
     pub next_cycle_at: Option<Timestamp>,
     /// The longest wait between two cycles, in seconds.

@@ -198,6 +198,19 @@ async fn a_full_disk_blocks_and_room_ends_it() {
     daemon.stop().await;
 }
 
+#[tokio::test]
+async fn a_long_cycle_shows_how_far_it_is() {
+    let world = World::start(users(1).0).await;
+    let (daemon, gate) = daemon_in_cycle(&world).await;
+    let is_reading = async || (status(&world)["progress"] == json!("reading users")).then_some(());
+    eventually("the progress is shown", is_reading).await;
+    assert!(world.run_program(&["status"], 0).stdout.contains("reading users"));
+    gate.release();
+    logged_state(&daemon, "ok", 1).await;
+    assert_eq!(status(&world)["progress"], json!(null));
+    daemon.stop().await;
+}
+
 #[apply(on_both)]
 async fn a_cycle_that_starts_over_an_old_one_is_running_for_all() {
     let world = World::start(users(1).0).await;
