@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::guests::{GUEST_RENAMED, renames_guest};
 use super::leavers::{Leaver, deactivate};
 use super::{Assessment, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow};
-use crate::model::{Action, Attribute, ClockFinding, EntraId, LearnerId, LinkedLearner, Reason, Route, Routes};
+use crate::model::{Action, Attribute, ClockFinding, EntraId, LearnerId, Reason, Route, Routes};
 
 /// Up to this many users a percentage means nothing.
 const SMALL: u64 = 10;
@@ -173,21 +173,34 @@ fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
 /// do not exist any more.
 fn emptied_groups(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let last = |group: &EntraId| input.facts.last_members.get(group).copied().unwrap_or_default();
+    let empty = || input.groups.iter().filter(|(_, members)| **members == 0).map(|(group, _)| *group);
+    let learners = learners_by_group(input, &empty().filter(|group| last(group) == 0).collect());
     let is_guarded = |group: &EntraId| {
-        last(group) >= GUARDED_GROUP
-            || (last(group) == 0 && learners_of(input, *group) >= GUARDED_GROUP)
+        last(group).max(learners.get(group).copied().unwrap_or_default()) >= GUARDED_GROUP
             || input.hidden.contains(group)
             || input.gone.contains(group)
             || unreadable_members(input, *group).is_some()
     };
-    let emptied = input.groups.iter().filter(|(group, members)| **members == 0 && is_guarded(group));
-    emptied.map(|(group, _)| *group).collect()
+    empty().filter(is_guarded).collect()
 }
 
-/// The active learners last seen in a group: at least as many members it had. Stands in for a lost or unset count.
-fn learners_of(input: PlanInput<'_>, group: EntraId) -> u64 {
-    let is_member = |linked: &LinkedLearner| linked.active && linked.routes.as_slice().contains(&Route::Group(group));
-    input.linked.values().filter(|linked| is_member(linked)).count() as u64
+/// The active learners last seen in each of these groups, in one pass: at least as many members it had. Stands in for a
+/// lost or unset count.
+fn learners_by_group(input: PlanInput<'_>, groups: &BTreeSet<EntraId>) -> BTreeMap<EntraId, u64> {
+    let mut learners = BTreeMap::new();
+    if groups.is_empty() {
+        return learners;
+    }
+    for linked in input.linked.values().filter(|linked| linked.active) {
+        for route in linked.routes.as_slice() {
+            if let Route::Group(group) = route
+                && groups.contains(group)
+            {
+                *learners.entry(*group).or_default() += 1;
+            }
+        }
+    }
+    learners
 }
 
 /// Why the last number of members of a group is unknown. A row without a readable id may be that of any group.

@@ -232,7 +232,8 @@ pub struct Limits {
 pub struct PlanInput<'a> {
     /// The linked learners.
     pub linked: &'a LinkedLearners,
-    /// The values that the last cycle wrote, when `linked` was read from the database. A difference was made outside learner-sync.
+    /// The values that the last cycle wrote, when `linked` was read from the database. A difference was made outside
+    /// learner-sync.
     pub last_written: Option<&'a LinkedLearners>,
     /// The assigned users.
     pub desired: &'a Desired,

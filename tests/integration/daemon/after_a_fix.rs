@@ -147,7 +147,7 @@ async fn resync_says_that_no_cycle_can_begin() {
 }
 
 #[tokio::test]
-async fn a_read_only_file_system_at_the_start_is_no_mistake_of_the_configuration() {
+async fn a_read_only_file_system_at_the_start_may_become_writable() {
     let world = World::start(users(1).0).await;
     waiting_daemon(&world).await.stop().await;
     std::fs::create_dir(world.path("disk")).unwrap();
