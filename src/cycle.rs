@@ -500,7 +500,7 @@ async fn apply(
     remember::recorded(linked, plan);
     progress.begin_writing(plan.counts().applied());
     if plan.counts().applied() > 0 {
-        store.prepare_batches().await?;
+        store.prepare_batches(plan.counts().applied()).await?;
     }
     let mut pace = Pace::default();
     // Taken, so that the values of learners are not kept once they are written.
@@ -552,7 +552,7 @@ pub async fn rehearse(
     report.personal_ids = context.store.has_text_ids();
     report.add_plan(plan);
     context.directory.progress().begin_writing(plan.counts().applied());
-    context.store.prepare_batches().await?;
+    context.store.prepare_batches(plan.counts().applied()).await?;
     for batch in plan.batches() {
         let refused = refused_decisions(batch, context.store.rehearse(batch, &write_context).await?, facts);
         report.add_batch(batch, refused);

@@ -53,13 +53,14 @@ impl Store {
         Ok(self.connection.into_inner().connection.close().await?)
     }
 
-    /// Prepares an SQLite file for batches. The order of names differs from the order of ids, so each batch of a first run
-    /// touches most pages of an index. A cache of 16 MiB (allocated as needed) holds them up to 100,000 learners; beyond
-    /// that, the cache of the system serves as well.
-    pub async fn prepare_batches(&self) -> Result<(), StoreError> {
+    /// Prepares an SQLite file for batches that change so many learners. The order of names differs from the order of ids,
+    /// so each batch of a first run touches most pages of an index, and a page that does not stay in the cache is written
+    /// several times. The cache is allocated as needed; the plan of as many learners takes several times its space.
+    pub async fn prepare_batches(&self, learners: u64) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         if connection.dialect() == Dialect::Sqlite {
-            connection.script("PRAGMA cache_size = -16384").await?;
+            let kibibytes = (learners / 16).clamp(16 * 1024, 64 * 1024);
+            connection.script(&format!("PRAGMA cache_size = -{kibibytes}")).await?;
         }
         Ok(())
     }
