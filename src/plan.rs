@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use self::changes::{AttributeChange, Changes};
 pub use self::decision::{
-    Counts, Decision, EXTERNAL_ID, Effect, EndedHold, EndedHolds, Leave, LeftAs, REDACTED, RowAfter, TargetRow,
+    Adoption, Counts, Decision, EXTERNAL_ID, Effect, EndedHold, EndedHolds, Leave, LeftAs, REDACTED, RowAfter,
+    TargetRow,
 };
 pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,

@@ -91,9 +91,9 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
         (AttributeKind::Boolean, Some(text)) => json!(text == "true"),
         (AttributeKind::Text, Some(text)) => json!(text),
     };
-    let Decision { user, action, reason, detail, changes, old_external_id, .. } = decision;
+    let Decision { user, action, reason, detail, changes, .. } = decision;
     let replaced =
-        old_external_id.as_ref().map(|old| json!({ "attribute": EXTERNAL_ID, "old": old, "new": user.to_string() }));
+        decision.old_external_id().map(|old| json!({ "attribute": EXTERNAL_ID, "old": old, "new": user.to_string() }));
     let changes = changes.iter().map(|change| {
         let ((old, new), attribute) = (change.shown(), change.attribute);
         json!({ "attribute": attribute.path(), "old": value(attribute, old), "new": value(attribute, new) })
@@ -112,8 +112,8 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
 
 /// Every change in short form, with the `externalId` that an adoption replaces.
 pub(super) fn short_changes(decision: &Decision) -> impl Iterator<Item = String> + '_ {
-    let replaced = decision.old_external_id.as_deref();
-    let replaced = replaced.map(|old| short_change(EXTERNAL_ID, Some(old), &decision.user.to_string()));
+    let replaced =
+        decision.old_external_id().map(|old| short_change(EXTERNAL_ID, Some(old), &decision.user.to_string()));
     replaced.into_iter().chain(decision.changes.iter().map(|change| {
         let (old, new) = change.shown();
         short_change(change.attribute.path(), old, new.unwrap_or(NOTHING))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CycleContext, CycleOptions, Prepared};
 use crate::cache::{self, Origin};
 use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners};
-use crate::plan::{Batch, Compared, Plan, RowAfter, TargetRow};
+use crate::plan::{Batch, Compared, Plan, RowAfter};
 
 /// Follows the bookkeeping.
 pub(super) fn recorded(linked: &mut LinkedLearners, plan: &Plan) {
@@ -34,9 +34,7 @@ pub(super) fn applied(
     let mut former = BTreeSet::new();
     for decision in batch.decisions() {
         let (Some(learner), Some(after)) = (learners.get(&decision.user), decision.row_after()) else { continue };
-        if let TargetRow::Adopt { from: Some(user), .. } = decision.row {
-            former.insert(user);
-        }
+        former.extend(decision.former_user());
         let RowAfter { active, routes, fingerprint, spelling: _, approved_by: _, keeps_hold: _ } = after;
         let (learner, active, fingerprint) = ((*learner).clone(), *active, *fingerprint);
         let (outside, routes) = (false, routes.clone());

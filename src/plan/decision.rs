@@ -16,15 +16,28 @@ pub const REDACTED: &str = "[Redact]";
 pub enum TargetRow {
     /// No row yet.
     New,
-    /// An existing row that becomes this user's.
-    Adopt {
-        /// The row.
-        learner: LearnerId,
-        /// The user it was linked to, when an administrator relinks it.
-        from: Option<EntraId>,
-    },
+    /// An existing row that becomes this user's. Boxed, because a first load has many other decisions.
+    Adopt(Box<Adoption>),
     /// The row linked to the user.
     Linked(LearnerId),
+}
+
+/// A row that gets another user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// The row.
+    pub learner: LearnerId,
+    /// The user it was linked to, when an administrator relinks it.
+    pub from: Option<EntraId>,
+    /// The text in `external_id` that the object id replaces.
+    pub old_external_id: Option<String>,
+}
+
+impl Adoption {
+    /// The adoption of a row whose `external_id` has no other text.
+    pub fn of(learner: LearnerId, from: Option<EntraId>) -> TargetRow {
+        TargetRow::Adopt(Box::new(Self { learner, from, old_external_id: None }))
+    }
 }
 
 impl TargetRow {
@@ -32,7 +45,15 @@ impl TargetRow {
     pub fn learner(&self) -> Option<&LearnerId> {
         match self {
             Self::New => None,
-            Self::Adopt { learner, .. } | Self::Linked(learner) => Some(learner),
+            Self::Adopt(adoption) => Some(&adoption.learner),
+            Self::Linked(learner) => Some(learner),
+        }
+    }
+
+    pub(super) fn adoption_mut(&mut self) -> Option<&mut Adoption> {
+        match self {
+            Self::Adopt(adoption) => Some(adoption),
+            Self::New | Self::Linked(_) => None,
         }
     }
 }
@@ -51,11 +72,9 @@ pub struct Decision {
     /// The learner row concerned.
     pub row: TargetRow,
     /// The user name of an existing row for the log, where it is known. See [`Decision::user_name`].
-    pub known_name: Option<String>,
+    pub known_name: Option<Box<str>>,
     /// The columns that are written, or would be.
     pub changes: Changes,
-    /// The text in `external_id` that an adoption replaces by the object id.
-    pub old_external_id: Option<String>,
     /// Graph's id of the answer that decides; set when the plan is complete.
     pub request_id: RequestId,
     /// Whether the action is carried out.
@@ -146,8 +165,17 @@ impl Decision {
 
     /// The user that the learner was linked to before an administrator relinks it.
     pub fn former_user(&self) -> Option<EntraId> {
-        match self.row {
-            TargetRow::Adopt { from, .. } => from,
+        self.adoption()?.from
+    }
+
+    /// The text in `external_id` that an adoption replaces by the object id.
+    pub fn old_external_id(&self) -> Option<&str> {
+        self.adoption()?.old_external_id.as_deref()
+    }
+
+    fn adoption(&self) -> Option<&Adoption> {
+        match &self.row {
+            TargetRow::Adopt(adoption) => Some(adoption),
             TargetRow::New | TargetRow::Linked(_) => None,
         }
     }
@@ -188,11 +216,13 @@ impl Decision {
     pub(super) fn redact(&mut self, redacted: &BTreeSet<Attribute>) {
         self.changes.redact(redacted.iter().copied());
         if redacted.contains(&Attribute::UserName) && self.known_name.is_some() {
-            self.known_name = Some(REDACTED.to_owned());
+            self.known_name = Some(REDACTED.into());
         }
         // It may be the user name, the e-mail address, or a part of them.
-        if Attribute::UNIQUE.iter().any(|attribute| redacted.contains(attribute)) && self.old_external_id.is_some() {
-            self.old_external_id = Some(REDACTED.to_owned());
+        if Attribute::UNIQUE.iter().any(|attribute| redacted.contains(attribute))
+            && let Some(old) = self.row.adoption_mut().and_then(|adoption| adoption.old_external_id.as_mut())
+        {
+            REDACTED.clone_into(old);
         }
     }
 }

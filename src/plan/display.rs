@@ -39,18 +39,7 @@ impl fmt::Display for Plan {
 /// `update learner 7 of USER: attributes-changed`, then a line for each attribute.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            user,
-            action,
-            reason,
-            detail,
-            row,
-            known_name: _,
-            changes,
-            old_external_id,
-            request_id: _,
-            effect: _,
-        } = self;
+        let Self { user, action, reason, detail, row, known_name: _, changes, request_id: _, effect: _ } = self;
         match self.leave().map(|leave| leave.left_as) {
             None => write!(f, "{action}")?,
             Some(LeftAs::Skipped) => write!(f, "skip {action}")?,
@@ -60,8 +49,13 @@ impl fmt::Display for Decision {
         match row {
             TargetRow::New => write!(f, " {user}")?,
             TargetRow::Linked(learner) => write!(f, " learner {learner} of {user}")?,
-            TargetRow::Adopt { learner, from: None } => write!(f, " learner {learner} for {user}")?,
-            TargetRow::Adopt { learner, from: Some(former) } => write!(f, " learner {learner} of {former} for {user}")?,
+            TargetRow::Adopt(adoption) => {
+                write!(f, " learner {}", adoption.learner)?;
+                if let Some(former) = adoption.from {
+                    write!(f, " of {former}")?;
+                }
+                write!(f, " for {user}")?;
+            }
         }
         write!(f, ": {reason}")?;
         if let Some(detail) = detail {
@@ -70,7 +64,7 @@ impl fmt::Display for Decision {
         if self.leave().is_some_and(|leave| leave.tracked && !leave.begins) {
             write!(f, " (continues)")?;
         }
-        if let Some(old) = old_external_id {
+        if let Some(old) = self.old_external_id() {
             write!(f, "\n    {EXTERNAL_ID}: {old} -> {user}")?;
         }
         changes.iter().try_for_each(|change| write!(f, "\n    {change}"))

@@ -112,9 +112,8 @@ fn ended(input: PlanInput<'_>, user: EntraId, entry: &HeldEntry, why: &str) -> E
         reason: entry.reason,
         detail: Some(why.to_owned()),
         row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner.clone())),
-        known_name: entry.user_name.clone(),
+        known_name: entry.user_name.as_deref().map(Box::from),
         changes: Changes::default(),
-        old_external_id: None,
         request_id: input.request_id(user),
         effect: Effect::Leave(Leave::unrecorded(LeftAs::Held)),
     };

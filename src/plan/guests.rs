@@ -40,7 +40,10 @@ pub(super) fn hold_names_of_returned(input: PlanInput<'_>, draft: &mut Draft) {
 fn split(input: PlanInput<'_>, mut decision: Decision) -> [Decision; 2] {
     let renames = decision.changes.iter().filter(|change| renames_guest(*change)).collect();
     let others = decision.changes.iter().filter(|change| !renames_guest(*change)).collect();
-    let update = Decision { action: Action::Update, changes: renames, old_external_id: None, ..decision.clone() };
+    let mut update = Decision { action: Action::Update, changes: renames, ..decision.clone() };
+    if let Some(adoption) = update.row.adoption_mut() {
+        adoption.old_external_id = None;
+    }
     let held = hold_decision(input, update, (Reason::Threshold, Some(GUEST_RENAMED.to_owned())));
     if let (Effect::Apply(after), Some(Assessment::Wanted(learner))) =
         (&mut decision.effect, input.desired.assessment(decision.user))

@@ -326,7 +326,7 @@ fn present_in_joining_rows(input: PlanInput<'_>, decisions: &[Box<Decision>]) ->
     for decision in decisions.iter().filter(|decision| is_applied(decision)) {
         let row = match &decision.row {
             TargetRow::New => None,
-            TargetRow::Adopt { learner, .. } => adoptable.get(learner).copied(),
+            TargetRow::Adopt(adoption) => adoptable.get(&adoption.learner).copied(),
             TargetRow::Linked(_) => input.row(decision.user).filter(|row| !row.active),
         };
         let values = row.into_iter().flat_map(|row| &row.values).filter(|(_, value)| value.is_some());

@@ -282,8 +282,8 @@ impl<'a> PlanInput<'a> {
     }
 
     /// The user name that the linked row has.
-    pub(super) fn linked_user_name(self, user: EntraId) -> Option<String> {
-        self.row(user)?.value(Attribute::UserName).map(str::to_owned)
+    pub(super) fn linked_user_name(self, user: EntraId) -> Option<Box<str>> {
+        self.row(user)?.value(Attribute::UserName).map(Box::from)
     }
 
     /// Graph's id of the answer that decides about this user: the confirmation, else the answer that describes the account.

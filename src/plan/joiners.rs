@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::restrictions::excluded_by;
 use super::uniqueness::{Conflict, Holders, Match};
 use super::{
-    Assessment, AssignedUser, AttributeChange, Changes, Compared, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
-    PlanInput, Rejection, Relink, RowAfter, TargetRow,
+    Adoption, Assessment, AssignedUser, AttributeChange, Changes, Compared, Decision, Draft, Effect, LearnerRow, Leave,
+    LeftAs, PlanInput, Rejection, Relink, RowAfter, TargetRow,
 };
 use crate::model::{
     Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, RequestId, UniqueKey, Values,
@@ -197,7 +197,6 @@ fn newcomer(
         row: TargetRow::New,
         known_name: None,
         changes: Changes::creation(created),
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Apply(active_after(user, learner)),
     };
@@ -205,7 +204,7 @@ fn newcomer(
         Match::None => create,
         Match::Conflict(detail) => conflict(input, create, detail.into()),
         Match::Row(row, how) => {
-            let target = TargetRow::Adopt { learner: row.learner.clone(), from: None };
+            let target = Adoption::of(row.learner.clone(), None);
             let adopt = update(id, user, target, Some(row), Reason::Adopted, learner);
             Decision { detail: Some(how), ..adopt }
         }
@@ -214,7 +213,7 @@ fn newcomer(
 
 /// A user without a link gets the learner that an administrator names.
 fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, relink: &Relink) -> Decision {
-    let target = TargetRow::Adopt { learner: relink.learner.clone(), from: relink.former() };
+    let target = Adoption::of(relink.learner.clone(), relink.former());
     let update = update(id, user, target, relink.row.as_ref(), Reason::Relinked, learner);
     match relink.obstacle(input) {
         Some(obstacle) => conflict(input, update, obstacle.into()),
@@ -229,7 +228,7 @@ fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Le
 fn update(
     id: EntraId,
     user: &AssignedUser,
-    target: TargetRow,
+    mut target: TargetRow,
     row: Option<&LearnerRow>,
     reason: Reason,
     learner: &Learner,
@@ -237,11 +236,10 @@ fn update(
     let active = row.is_some_and(|row| row.active);
     // The database kept its own letter case when the same names were written.
     let is_written = row.is_some_and(|row| row.spelling == Some(Fingerprint::spelling(&learner.values)));
-    let old_external_id = match target {
-        TargetRow::Adopt { from: None, .. } => row.and_then(|row| replaced_external_id(row, id)),
-        // The detail of a relink names the former user.
-        TargetRow::New | TargetRow::Adopt { from: Some(_), .. } | TargetRow::Linked(_) => None,
-    };
+    // The detail of a relink names the former user.
+    if let Some(adoption) = target.adoption_mut().filter(|adoption| adoption.from.is_none()) {
+        adoption.old_external_id = row.and_then(|row| replaced_external_id(row, id));
+    }
     let differing = learner.values.iter().filter_map(|(attribute, new)| {
         let old = row.and_then(|row| row.value(attribute));
         let keeps_default = new.is_none() && old == learner.on_create.text(attribute);
@@ -258,7 +256,6 @@ fn update(
         known_name: text(&learner.values, Attribute::UserName)
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes: differing.chain(activation).collect(),
-        old_external_id,
         request_id: RequestId::default(),
         effect: Effect::Apply(active_after(user, learner)),
     }
@@ -280,8 +277,8 @@ fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
     }
 }
 
-fn text(values: &Values, attribute: Attribute) -> Option<String> {
-    values.text(attribute).map(str::to_owned)
+fn text(values: &Values, attribute: Attribute) -> Option<Box<str>> {
+    values.text(attribute).map(Box::from)
 }
 
 /// A user that never was a learner and does not become one now.
@@ -294,7 +291,6 @@ pub(super) fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> De
         row: TargetRow::New,
         known_name: None,
         changes: Changes::default(),
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Leave(leave),
     }
@@ -321,7 +317,7 @@ fn rejected(input: PlanInput<'_>, id: EntraId, linked: Option<&LinkedLearner>, r
         },
         detail: Some(detail.clone()),
         row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner.clone())),
-        known_name: user_name.clone().or_else(|| input.linked_user_name(id)),
+        known_name: user_name.as_deref().map(Box::from).or_else(|| input.linked_user_name(id)),
         ..never_a_learner(id, *reason, Leave::tracked(left_as, input.begins(id, *reason)))
     }
 }

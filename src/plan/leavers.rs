@@ -219,7 +219,6 @@ fn keep_active(
         row: TargetRow::Linked(linked.learner.clone()),
         known_name: input.linked_user_name(user),
         changes: Changes::default(),
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Leave(leave),
     }
@@ -239,7 +238,6 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
         row: TargetRow::Linked(linked.learner.clone()),
         known_name: input.linked_user_name(*user),
         changes: [AttributeChange::active(Some(true), false)].into_iter().collect(),
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Apply(RowAfter {
             active: false,

@@ -174,8 +174,8 @@ pub(super) fn conflicts<'d>(
     let mut conflicts: BTreeMap<EntraId, Conflict> = BTreeMap::new();
     let mut adoptions: BTreeMap<&LearnerId, Vec<EntraId>> = BTreeMap::new();
     for decision in decisions.clone() {
-        if let TargetRow::Adopt { learner, .. } = &decision.row {
-            adoptions.entry(learner).or_default().push(decision.user);
+        if let TargetRow::Adopt(adoption) = &decision.row {
+            adoptions.entry(&adoption.learner).or_default().push(decision.user);
         }
     }
     adoptions.retain(|_, users| users.len() > 1);
@@ -284,9 +284,8 @@ fn free_values(
         reason: Reason::AttributesChanged,
         detail: Some(format!("freed {} for Entra id {by}", wanted.path())),
         row: TargetRow::Linked(row.learner.clone()),
-        known_name: row.value(Attribute::UserName).map(str::to_owned),
+        known_name: row.value(Attribute::UserName).map(Box::from),
         changes,
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Apply(RowAfter {
             active: row.active,

@@ -10,7 +10,7 @@ use super::*;
 use crate::model::{
     Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, RequestId, Route, Routes, Trigger, Values,
 };
-use crate::plan::{AttributeChange, Batch, Changes, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
+use crate::plan::{Adoption, AttributeChange, Batch, Changes, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
 
 /// Makes two tests of each scenario, one for each engine.
 macro_rules! on_both {
@@ -136,9 +136,8 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
             .iter()
             .find(|(attribute, ..)| *attribute == Attribute::UserName)
             .and_then(|(_, old, new)| new.or(*old))
-            .map(str::to_owned),
+            .map(Box::from),
         changes: changed.iter().map(|(attribute, old, new)| AttributeChange::new(*attribute, *old, *new)).collect(),
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Apply(RowAfter {
             active: action != Action::Deactivate,
@@ -168,9 +167,8 @@ pub(super) fn left(number: u32, left_as: LeftAs, reason: Reason) -> Decision {
         reason,
         detail: Some("in words".to_owned()),
         row: TargetRow::New,
-        known_name: Some(format!("user{number}")),
+        known_name: Some(format!("user{number}").into()),
         changes: Changes::default(),
-        old_external_id: None,
         request_id: RequestId::default(),
         effect: Effect::Leave(leave),
     }

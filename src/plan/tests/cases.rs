@@ -88,7 +88,7 @@ fn an_external_id_that_names_nobody_is_replaced_at_adoption() {
         world.wanted(number);
         let plan = world.plan();
         let adopted = plan.applied().next().unwrap();
-        assert_eq!((adopted.reason, adopted.old_external_id.as_deref()), (Reason::Adopted, Some(&*text)), "{text}");
+        assert_eq!((adopted.reason, adopted.old_external_id()), (Reason::Adopted, Some(&*text)), "{text}");
         assert_eq!(plan.counts(), Counts { in_scope: 1, updated: 1, ..Counts::default() });
     }
     let mut world = World::new();
@@ -113,9 +113,7 @@ fn an_external_id_that_names_nobody_is_replaced_at_adoption() {
     ",
     );
     world.limits.redacted.insert(Attribute::Email);
-    assert!(
-        world.plan().applied().all(|decision| decision.old_external_id.as_deref().is_none_or(|old| old == REDACTED))
-    );
+    assert!(world.plan().applied().all(|decision| decision.old_external_id().is_none_or(|old| old == REDACTED)));
 }
 
 #[test]

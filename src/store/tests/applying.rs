@@ -129,7 +129,7 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
             user(number),
             Action::Reactivate,
             Reason::Adopted,
-            TargetRow::Adopt { learner: LearnerId::Number(learner), from: None },
+            Adoption::of(LearnerId::Number(learner), None),
             &[(Attribute::Active, Some("false"), Some("true"))],
         )
     };
@@ -355,7 +355,7 @@ async fn a_learner_is_relinked_from_one_user_to_another(kind: Kind) {
     )
     .await;
     let relink = |from| {
-        let target = TargetRow::Adopt { learner: LearnerId::Number(1), from: Some(user(from)) };
+        let target = Adoption::of(LearnerId::Number(1), Some(user(from)));
         decision(user(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
     };
     let refused = store.apply(&batch_of(&[relink(2)]), &write_context()).await.unwrap().refused;

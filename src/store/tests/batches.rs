@@ -111,7 +111,7 @@ async fn seven_hundred_mixed_changes_are_written_exactly(kind: Kind) {
     )
     .await;
     let id: i64 = select(&store, "SELECT max(id) FROM learners").await[0].parse().unwrap();
-    let adopted = TargetRow::Adopt { learner: LearnerId::Number(id), from: None };
+    let adopted = Adoption::of(LearnerId::Number(id), None);
     let adoption =
         decision(user(2000), Action::Update, Reason::Adopted, adopted, &[(Attribute::Title, None, Some("ours"))]);
     let offenders = [

@@ -29,7 +29,8 @@ pub(super) async fn write_decisions(
     for &decision in decisions {
         let learner = match &decision.row {
             TargetRow::New => created.get(&decision.user).ok_or_else(missing_row)?,
-            TargetRow::Adopt { learner, .. } | TargetRow::Linked(learner) => learner,
+            TargetRow::Adopt(adoption) => &adoption.learner,
+            TargetRow::Linked(learner) => learner,
         };
         users.push((decision, learner.clone()));
     }

@@ -202,7 +202,7 @@ pub(super) async fn update_rows(
     let mut groups: BTreeMap<UpdateShape, Vec<&(&Decision, LearnerId)>> = BTreeMap::new();
     for pair in users.iter().filter(|(decision, _)| decision.row != TargetRow::New) {
         let (decision, _) = pair;
-        let adopt = matches!(decision.row, TargetRow::Adopt { .. });
+        let adopt = matches!(decision.row, TargetRow::Adopt(_));
         let (columns, action, reactivates) = (columns_of(decision), decision.action, reactivates(decision));
         groups.entry(UpdateShape { columns, adopt, action, reactivates }).or_default().push(pair);
     }

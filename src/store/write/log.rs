@@ -69,11 +69,11 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
         statement.push_bind(context.cycle.0).push(", ").push_bind(context.at).push(", v.* FROM (");
         statement.push_values(chunk, |row, entry| {
             let LogEntry { decision, learner, approved_by, phase, discrepancy } = entry;
-            let Decision { user, action, reason, detail, changes, old_external_id, request_id, .. } = decision;
+            let Decision { user, action, reason, detail, changes, request_id, .. } = decision;
             row.push_bind(action.as_str()).push_bind(decision.status().as_str());
             row.push_bind(*user).push_bind(layout.learner_value(*learner)).push_bind(loggable(decision.user_name()));
             row.push_bind(reason.as_str()).push_bind(SqlValue::Loggable(join_details(detail.as_deref(), *discrepancy)));
-            row.push_bind(SqlValue::Json(changes_text(*user, old_external_id.as_deref(), changes).into()));
+            row.push_bind(SqlValue::Json(changes_text(*user, decision.old_external_id(), changes).into()));
             row.push_bind(loggable(*approved_by)).push_bind(loggable(request_id.as_str()));
             row.push_bind(phase.map(Phase::as_str));
         });
