@@ -195,7 +195,8 @@ pub enum DatabaseConfig {
     },
     /// A database on a PostgreSQL server.
     Postgres {
-        /// `postgres://user@host:port/database?options`, without a password.
+        /// `postgres://user@host:port,host:port/database?options`, without a password. Several hosts are named before the
+        /// database only.
         url: String,
     },
 }

@@ -35,11 +35,13 @@ mod write;
 mod tests;
 
 pub use self::cycles::{CycleAudit, CycleEnd, CycleId, CycleRow};
-pub use self::db::{DbError, EngineReport, PostgresServer, RowRefusal, ViolatedKey};
-pub use self::error::{ReadOnlyCause, StoreError, TableFault};
+pub use self::db::{
+    DbError, EngineReport, HostFault, PassedHost, PostgresServer, ReadOnlyCause, RowRefusal, ViolatedKey,
+};
+pub use self::error::{StoreError, TableFault};
 pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
-pub use self::open::{Access, Inspected, MigrationResult};
+pub use self::open::{Access, HostReport, Inspected, MigrationResult};
 pub use self::read::{
     AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, PauseTimes, ReasonTally, RowPage,
     RowRange, SourceOverview, UserListing,

@@ -1,13 +1,19 @@
-//! Parses `learners.database_url`: an SQLite file, or a database on a PostgreSQL server.
+//! Parses `learners.database_url`: an SQLite file, or a database on a PostgreSQL server or on one of several.
 
+use std::net::Ipv6Addr;
 use std::path::Path;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::DatabaseConfig;
 
 const FILE: &str = "sqlite:///absolute/path/of/learners.db";
 const SERVER: &str = "postgres://user@host:5432/database";
+const SERVERS: &str = "postgres://user@host1:5432,host2:5432/database";
 /// The modes of libpq without `allow`, which differs from `prefer` only in the order of its attempts.
 const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
+/// The sessions of libpq without those that cannot write.
+const TARGETS: [&str; 3] = ["any", "read-write", "primary"];
 
 pub(super) fn database(text: &str) -> Result<DatabaseConfig, String> {
     if has_password(text) {
@@ -50,36 +56,89 @@ fn server(rest: &str) -> Result<DatabaseConfig, String> {
     if name.is_empty() || name.contains(['/', '#']) {
         return Err(format!("needs one database name after the host; write {SERVER}"));
     }
-    let (user, address) = authority.rsplit_once('@').map_or((None, authority), |(user, address)| (Some(user), address));
+    let (user, addresses) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, addresses)| (Some(user), addresses));
     if user.is_some_and(str::is_empty) {
         return Err(format!("the user before the @ is missing; write {SERVER}"));
     }
-    let (host, port) = match address.rsplit_once(':') {
+    let addresses: Vec<&str> = addresses.split(',').collect();
+    let several = addresses.len() > 1;
+    addresses.iter().try_for_each(|address| check_address(address, several))?;
+    let ServerOptions { sockets, ports, others } = ServerOptions::read(options.unwrap_or_default())?;
+    let user = user.map_or_else(String::new, |user| format!("{user}@"));
+    let url = |hosts: &str, options: &str| {
+        let options = if options.is_empty() { String::new() } else { format!("?{options}") };
+        DatabaseConfig::Postgres { url: format!("postgres://{user}{hosts}/{name}{options}") }
+    };
+    if !several && sockets.len() <= 1 {
+        if ports.len() > 1 {
+            return Err("the option port names more ports than there are hosts".to_owned());
+        }
+        let address = addresses.first().copied().unwrap_or_default();
+        // A URL with a user needs a host, which the socket overrides.
+        let (host, port) = split_address(address);
+        let address = match (host.is_empty(), port) {
+            (false, _) => address.to_owned(),
+            (true, _) if sockets.is_empty() => {
+                return Err(format!(
+                    "the host is missing; write {SERVER}, or postgres:///database?host=/directory/of/the/socket"
+                ));
+            }
+            (true, None) => "localhost".to_owned(),
+            (true, Some(port)) => format!("localhost:{port}"),
+        };
+        return Ok(url(&address, options.unwrap_or_default()));
+    }
+    let hosts = hosts(&addresses, &sockets, &ports)?;
+    Ok(url(&hosts.join(","), &others.join("&")))
+}
+
+/// Several hosts with their ports, from the place before the database or from the options `host` and `port`.
+fn hosts(addresses: &[&str], sockets: &[String], ports: &[&str]) -> Result<Vec<String>, String> {
+    if !sockets.is_empty() && addresses.iter().any(|address| !address.is_empty()) {
+        return Err("names hosts twice: before the database, and in the option host".to_owned());
+    }
+    let hosts: Vec<(&str, Option<&str>)> = if sockets.is_empty() {
+        addresses.iter().map(|address| split_address(address)).collect()
+    } else {
+        sockets.iter().map(|socket| (socket.as_str(), None)).collect()
+    };
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        return Err(format!("the option port names {} ports for {} hosts", ports.len(), hosts.len()));
+    }
+    let address = |(position, (host, port)): (usize, &(&str, Option<&str>))| {
+        let port = if ports.len() == 1 { ports.first() } else { ports.get(position) }.copied().or(*port);
+        port.map_or_else(|| (*host).to_owned(), |port| format!("{host}:{port}"))
+    };
+    Ok(hosts.iter().enumerate().map(address).collect())
+}
+
+/// Host and port of an address; an IPv6 address contains colons in brackets.
+fn split_address(address: &str) -> (&str, Option<&str>) {
+    match address.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (address, None),
-    };
+    }
+}
+
+/// Checks an address: one of `several`, or the only one, whose host may be in the options.
+fn check_address(address: &str, several: bool) -> Result<(), String> {
+    let (host, port) = split_address(address);
+    if several && host.is_empty() {
+        return Err(format!("a host in the list is missing; write {SERVERS}"));
+    }
     // The host can be the encoded directory of a socket.
     let is_socket = host.to_ascii_uppercase().starts_with("%2F");
-    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_invalid = |letter: char| !letter.is_ascii_alphanumeric() && !".-_".contains(letter);
-    if !is_bracketed && !is_socket && host.contains(is_invalid) {
-        return Err(format!("needs exactly one host; write {SERVER}"));
+    let is_valid = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_socket || !host.contains(is_invalid),
+    };
+    if !is_valid {
+        return Err(format!("contains an invalid host; write {SERVER}, {SERVERS}, or an IPv6 address in brackets"));
     }
-    if let Some(port) = port {
-        check_port(port)?;
-    }
-    let socket = read_options(options.unwrap_or_default())?;
-    if host.is_empty() && !socket {
-        return Err(format!(
-            "the host is missing; write {SERVER}, or postgres:///database?host=/directory/of/the/socket"
-        ));
-    }
-    let user = user.map_or_else(String::new, |user| format!("{user}@"));
-    // A URL with a user needs a host, which the socket overrides.
-    let host = if host.is_empty() { "localhost" } else { host };
-    let port = port.map_or_else(String::new, |port| format!(":{port}"));
-    let options = options.map_or_else(String::new, |options| format!("?{options}"));
-    Ok(DatabaseConfig::Postgres { url: format!("postgres://{user}{host}{port}/{name}{options}") })
+    port.map_or(Ok(()), check_port)
 }
 
 fn check_port(text: &str) -> Result<(), String> {
@@ -89,30 +148,59 @@ fn check_port(text: &str) -> Result<(), String> {
     }
 }
 
-/// Checks the options, and returns whether they name a socket.
-fn read_options(options: &str) -> Result<bool, String> {
-    let (mut socket, mut mode, mut root) = (false, "prefer", false);
-    for option in options.split('&').filter(|option| !option.is_empty()) {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let absolute = Path::new(&value.replace("%2F", "/").replace("%2f", "/")).is_absolute();
-        match key {
-            "sslmode" if SSL_MODES.contains(&value) => mode = value,
-            "sslmode" => return Err(format!("sslmode must be one of {}", SSL_MODES.join(", "))),
-            "sslrootcert" if absolute => root = true,
-            "host" if absolute => socket = true,
-            "sslrootcert" => return Err("sslrootcert must be an absolute path".to_owned()),
-            "host" => return Err("the option host must be the absolute directory of a socket".to_owned()),
-            "port" => check_port(value)?,
-            "user" if !value.is_empty() => {}
-            _ => {
-                return Err("has an unknown option; valid are host, port, user, sslmode and sslrootcert".to_owned());
+/// The options of the URL of a server.
+#[derive(Default)]
+struct ServerOptions<'t> {
+    /// The directories of the option `host`, encoded.
+    sockets: Vec<String>,
+    /// The option `port`: one for all hosts, or one for each.
+    ports: Vec<&'t str>,
+    others: Vec<&'t str>,
+}
+
+impl<'t> ServerOptions<'t> {
+    fn read(options: &'t str) -> Result<Self, String> {
+        let (mut read, mut mode, mut root) = (Self::default(), "prefer", false);
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            let decoded = percent_decode_str(value).decode_utf8_lossy();
+            match key {
+                "sslmode" if SSL_MODES.contains(&value) => mode = value,
+                "sslmode" => return Err(format!("sslmode must be one of {}", SSL_MODES.join(", "))),
+                "sslrootcert" if Path::new(&*decoded).is_absolute() => root = true,
+                "sslrootcert" => return Err("sslrootcert must be an absolute path".to_owned()),
+                "target_session_attrs" if TARGETS.contains(&value) => {}
+                "target_session_attrs" => {
+                    return Err(format!(
+                        "target_session_attrs must be one of {}: cycles need a server that accepts writes",
+                        TARGETS.join(", ")
+                    ));
+                }
+                "host" if decoded.split(',').all(|path| Path::new(path).is_absolute()) => {
+                    let encode = |path| utf8_percent_encode(path, NON_ALPHANUMERIC).to_string();
+                    read.sockets = decoded.split(',').map(encode).collect();
+                    continue;
+                }
+                "host" => return Err("the option host must be the absolute directory of a socket".to_owned()),
+                "port" => {
+                    read.ports = value.split(',').collect();
+                    read.ports.iter().try_for_each(|port| check_port(port))?;
+                    continue;
+                }
+                "user" if !value.is_empty() => {}
+                _ => {
+                    return Err("has an unknown option; valid are host, port, user, sslmode, sslrootcert and \
+                                target_session_attrs"
+                        .to_owned());
+                }
             }
+            read.others.push(option);
         }
+        if root && !mode.starts_with("verify-") {
+            return Err("sslrootcert has no effect without sslmode=verify-full or verify-ca".to_owned());
+        }
+        Ok(read)
     }
-    if root && !mode.starts_with("verify-") {
-        return Err("sslrootcert has no effect without sslmode=verify-full or verify-ca".to_owned());
-    }
-    Ok(socket)
 }
 
 #[cfg(test)]
@@ -166,7 +254,10 @@ mod tests {
             ("postgres://sync@db.example.org/learners/public", "needs one database name"),
             ("postgres://@db.example.org/learners", "the user before the @"),
             ("postgres:///learners", "the host is missing"),
-            ("postgres://one,two/learners", "needs exactly one host"),
+            ("postgres://one two/learners", "an invalid host"),
+            ("postgres://one,tw/o/learners", "needs one database name"),
+            ("postgres://::1/learners", "an invalid host"),
+            ("postgres://[db]/learners", "an invalid host"),
             ("postgres://db.example.org:port/learners", "a number from 1 to 65535"),
             ("postgres://db/learners?sslmode=always", "sslmode must be one of disable, prefer"),
             ("postgres://db/learners?sslmode=verify-ca&sslrootcert=db.pem", "absolute path"),
@@ -177,6 +268,64 @@ mod tests {
             ("postgres://db/learners?user=", "an unknown option"),
             ("postgres://sync:letmein@db/learners", "contains a password"),
             ("postgres://db/learners?password=letmein", "contains a password"),
+        ] {
+            let message = database(wrong).unwrap_err();
+            assert!(message.contains(words) && !message.contains("letmein"), "{wrong}: {message}");
+        }
+    }
+
+    #[test]
+    fn several_hosts_have_a_port_each() {
+        for (text, expect) in [
+            ("postgres://sync@db1,db2:5433/learners", "postgres://sync@db1,db2:5433/learners"),
+            (
+                "postgresql://sync@db1.example.org:5432,[2001:db8::2]:5433,10.0.0.3,%2Frun%2Fpg:5434/learners?sslmode=require",
+                "postgres://sync@db1.example.org:5432,[2001:db8::2]:5433,10.0.0.3,%2Frun%2Fpg:5434/learners?sslmode=require",
+            ),
+            (
+                "postgres://db1,db2/learners?target_session_attrs=read-write&user=sync",
+                "postgres://db1,db2/learners?target_session_attrs=read-write&user=sync",
+            ),
+            ("postgres://db1,db2/learners?port=5433", "postgres://db1:5433,db2:5433/learners"),
+            (
+                "postgres://db1,db2:9/learners?port=1,2&sslmode=require",
+                "postgres://db1:1,db2:2/learners?sslmode=require",
+            ),
+            (
+                "postgres://sync@/learners?host=/run/a,/run/b&port=5433,5434",
+                "postgres://sync@%2Frun%2Fa:5433,%2Frun%2Fb:5434/learners",
+            ),
+            ("postgres:///learners?host=%2Frun%2Fa%2C%2Fb.c", "postgres://%2Frun%2Fa,%2Fb%2Ec/learners"),
+            ("postgres://db1/learners?target_session_attrs=any", "postgres://db1/learners?target_session_attrs=any"),
+            (
+                "postgres://db1,db2/learners?target_session_attrs=primary",
+                "postgres://db1,db2/learners?target_session_attrs=primary",
+            ),
+        ] {
+            assert_eq!(database(text), Ok(DatabaseConfig::Postgres { url: expect.to_owned() }), "{text}");
+        }
+        for (wrong, words) in [
+            ("postgres://sync@db1,,db2/learners", "a host in the list is missing"),
+            ("postgres://sync@db1,/learners", "a host in the list is missing"),
+            ("postgres://sync@db1,:5433/learners", "a host in the list is missing"),
+            ("postgres://sync@db1,db 2/learners", "an invalid host"),
+            ("postgres://sync@db1,[db2]/learners", "an invalid host"),
+            ("postgres://sync@db1:5432,db2:0/learners", "a number from 1 to 65535"),
+            ("postgres://sync@db1,db2/learners?port=1,2,3", "names 3 ports for 2 hosts"),
+            ("postgres://sync@db1,db2/learners?port=1,x", "a number from 1 to 65535"),
+            ("postgres://sync@db1/learners?port=1,2", "more ports than there are hosts"),
+            ("postgres://sync@db1,db2/learners?host=/run/a", "names hosts twice"),
+            ("postgres://sync@db1/learners?host=/run/a,/run/b", "names hosts twice"),
+            ("postgres://sync@/learners?host=/run/a,db2", "directory of a socket"),
+            (
+                "postgres://db1,db2/learners?target_session_attrs=standby",
+                "one of any, read-write, primary: cycles need",
+            ),
+            ("postgres://db1,db2/learners?target_session_attrs=prefer-standby", "target_session_attrs must be one of"),
+            ("postgres://db1,db2/learners?target_session_attrs=", "target_session_attrs must be one of"),
+            ("postgres://sync:letmein@db1,db2/learners", "contains a password"),
+            ("postgres://db1,sync:letmein@db2/learners", "contains a password"),
+            ("postgres://db1,db2/learners?password=letmein", "contains a password"),
         ] {
             let message = database(wrong).unwrap_err();
             assert!(message.contains(words) && !message.contains("letmein"), "{wrong}: {message}");

@@ -88,6 +88,7 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Hidden { .. }
         // The administrator of the server can correct these without changing our configuration.
         | StoreError::NoConnection { .. }
+        | StoreError::NoHost { .. }
         | StoreError::Database(_) => false,
     }
 }

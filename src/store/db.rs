@@ -12,7 +12,7 @@ mod value;
 
 pub(crate) use self::connection::{Connection, Dialect};
 pub use self::error::{DbError, EngineReport, RowRefusal, ViolatedKey};
-pub use self::postgres::PostgresServer;
+pub use self::postgres::{HostFault, PassedHost, PostgresServer, ReadOnlyCause};
 pub(crate) use self::row::{SqlRow, parse_column, parse_json_column};
 pub(crate) use self::statement::{Statement, TupleBuilder, quote_identifier, quote_literal};
 pub(crate) use self::transaction::{LOCK_TIMEOUT, TransactionEnd, begin, in_transaction, roll_back, set_lock_timeout};

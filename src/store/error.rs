@@ -6,9 +6,9 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::db::postgres::OLDEST_VERSION;
-use super::db::{DbError, EngineReport};
+use super::db::{DbError, EngineReport, HostFault, PassedHost, ReadOnlyCause};
 use crate::files;
-use crate::model::EntraId;
+use crate::model::{EntraId, chain};
 
 /// A problem of an external learners table that must be fixed before a learner is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,33 +40,6 @@ impl fmt::Display for TableFault {
         match &self.statement {
             Some(statement) => write!(f, "; to fix it: {statement};"),
             None => Ok(()),
-        }
-    }
-}
-
-/// Why every transaction is read-only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadOnlyCause {
-    /// The server copies another one.
-    Standby,
-    /// A setting; what an administrator must change.
-    Setting(String),
-}
-
-impl fmt::Display for ReadOnlyCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Standby => "the server is a standby",
-            Self::Setting(_) => "default_transaction_read_only is on",
-        })
-    }
-}
-
-impl ReadOnlyCause {
-    fn hint(&self) -> String {
-        match self {
-            Self::Standby => "name the primary in learners.database_url".to_owned(),
-            Self::Setting(change) => format!("an administrator of the server must change this: {change}"),
         }
     }
 }
@@ -205,6 +178,14 @@ pub enum StoreError {
         #[source]
         source: EngineReport,
     },
+    /// None of several servers can be used.
+    #[error("{} ({place}: learners.database_url): {}", describe_hosts(hosts), list_hosts(hosts))]
+    NoHost {
+        /// Where the configuration names them.
+        place: String,
+        /// Each of them with the reason, in the order of the URL.
+        hosts: Vec<PassedHost>,
+    },
     /// Every transaction of this role on this server is read-only.
     #[error("the learner database {database} is read-only: {why}")]
     ReadOnly {
@@ -249,6 +230,55 @@ fn describe(error: &DbError) -> String {
     }
 }
 
+/// The sentence that begins the list of the hosts.
+fn describe_hosts(hosts: &[PassedHost]) -> &'static str {
+    match hosts.iter().any(|host| matches!(host.fault, HostFault::ReadOnly(_))) {
+        true => "no host of the learner database accepts writes",
+        false => "cannot connect to any host of the learner database",
+    }
+}
+
+fn list_hosts(hosts: &[PassedHost]) -> String {
+    let hosts: Vec<String> =
+        hosts.iter().map(|host| format!("{}: {}", host.name, describe_fault(&host.fault))).collect();
+    hosts.join("; ")
+}
+
+/// Why a host is passed over.
+pub(super) fn describe_fault(fault: &HostFault) -> String {
+    match fault {
+        HostFault::ReadOnly(cause) => cause.to_string(),
+        HostFault::Unreachable(report) => chain(report),
+        HostFault::TooOld(found) => {
+            format!("the server runs PostgreSQL {found}, and {OLDEST_VERSION} or newer is needed")
+        }
+        HostFault::Failed(error) => chain(error),
+    }
+}
+
+/// Advice on a host that is passed over.
+pub(super) fn fault_hint(fault: &HostFault) -> Option<String> {
+    match fault {
+        HostFault::ReadOnly(cause) => Some(read_only_hint(cause)),
+        HostFault::Unreachable(report) => connection_hint(report),
+        HostFault::TooOld(_) => Some(version_hint()),
+        HostFault::Failed(error) => database_hint(error),
+    }
+}
+
+fn read_only_hint(cause: &ReadOnlyCause) -> String {
+    match cause {
+        ReadOnlyCause::Standby => {
+            "promote it, or name the primary in learners.database_url: learner-sync guide postgresql".to_owned()
+        }
+        ReadOnlyCause::Setting(change) => format!("an administrator of the server must change this: {change}"),
+    }
+}
+
+fn version_hint() -> String {
+    format!("move the learners to a server with PostgreSQL {OLDEST_VERSION} or newer")
+}
+
 fn describe_version(found: i64, supported: i64) -> String {
     match found {
         0 => "the learner database lacks the tables of learner-sync".to_owned(),
@@ -270,7 +300,11 @@ impl StoreError {
     pub fn passes(&self) -> bool {
         matches!(
             self,
-            Self::Missing { .. } | Self::NoConnection { .. } | Self::Database(DbError::Busy(_) | DbError::Lost(_))
+            Self::Missing { .. }
+                | Self::NoConnection { .. }
+                | Self::NoHost { .. }
+                | Self::ReadOnly { .. }
+                | Self::Database(DbError::Busy(_) | DbError::Lost(_))
         )
     }
 
@@ -280,7 +314,7 @@ impl StoreError {
             Self::CannotOpen { path, source } => files::read_only_hint(path, &**source).unwrap_or_else(|| {
                 format!("the service user must own {} and be able to write to its directory", path.display())
             }),
-            Self::ReadOnly { why, .. } => why.hint(),
+            Self::ReadOnly { why, .. } => read_only_hint(why),
             Self::NotADatabase { .. } => "name another file in learners.database_url".to_owned(),
             Self::Foreign { .. } => "name another file in learners.database_url; if this is the platform's own database, \
                                      create the table learners in it first"
@@ -304,7 +338,12 @@ impl StoreError {
                 "the owner of the table must run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"
             ),
             Self::NoConnection { source, .. } => return connection_hint(source),
-            Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST_VERSION} or newer"),
+            Self::NoHost { hosts, .. } => {
+                // A host that is away may be the primary.
+                let is_away = |host: &&PassedHost| !matches!(host.fault, HostFault::ReadOnly(_));
+                return fault_hint(&hosts.iter().find(is_away).or_else(|| hosts.first())?.fault);
+            }
+            Self::TooOld { .. } => version_hint(),
             Self::Database(error) => return database_hint(error),
             Self::Table { .. }
             | Self::RelinkRefused { .. }

@@ -2,10 +2,11 @@
 
 mod copy;
 mod file;
-mod read_only;
+mod hosts;
 mod server;
 mod tables;
 
+pub use self::hosts::HostReport;
 pub use self::tables::MigrationResult;
 use super::error::StoreError;
 use super::handle::Store;

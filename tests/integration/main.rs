@@ -14,6 +14,7 @@ mod deadlines;
 mod directory;
 mod drift;
 mod empty_groups;
+mod failover;
 mod faults;
 mod filters;
 mod foreign_text;

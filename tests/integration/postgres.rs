@@ -12,5 +12,6 @@ mod server;
 mod tls;
 mod too_old;
 
+pub(crate) use commands::{configure_database_url, database_check};
 pub(crate) use rows::rows;
-pub(crate) use server::{EMPTY, OWNER, Server, scratch, shared};
+pub(crate) use server::{EMPTY, OWNER, Server, scratch, shared, signal};

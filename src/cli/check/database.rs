@@ -5,7 +5,10 @@ use crate::cli::output::counted;
 use crate::cli::{Context, owner};
 use crate::runtime::configured_source;
 use crate::runtime::preflight::{self, PreflightError};
-use crate::store::{Access, LearnerDatabase, Store, StoreError, TableFault};
+use crate::store::{Access, HostReport, LearnerDatabase, Store, StoreError, TableFault};
+
+const SPLIT_HINT: &str = "a cycle writes to the first of them; stop the others, whose changes differ, or name only the primary \
+                          and its standbys in learners.database_url";
 
 /// Opens the database, or checks that it could be created. Nothing is created: root may run `check` first, and the
 /// service user could not write to a file of root's.
@@ -19,9 +22,11 @@ pub(super) async fn database_check(context: &Context) -> Check {
     };
     let checked = async {
         preflight::inspect_database(&context.config, &learners).await?;
-        let shown = Store::describe(&learners.place).await?;
-        Store::check_accepts_writes(&learners.place).await?;
-        match check_tables(context, &learners, &shown).await {
+        let HostReport { description: shown, is_split, hint } = Store::inspect_hosts(&learners.place).await?;
+        if is_split {
+            return Ok(Check::refused(DATABASE, format!("{shown}; several servers accept writes"), SPLIT_HINT));
+        }
+        let checked = match check_tables(context, &learners, &shown).await {
             Err(PreflightError::Store(StoreError::Missing { .. })) => {
                 Ok(Check::passed(DATABASE, format!("{shown} does not exist yet; the first cycle creates it")))
             }
@@ -30,7 +35,8 @@ pub(super) async fn database_check(context: &Context) -> Check {
             }
             Err(PreflightError::Store(StoreError::Table { faults })) => Ok(failed_table_check(&shown, &faults)),
             checked => checked,
-        }
+        };
+        checked.map(|check| Check { hint: check.hint.or(hint), ..check })
     };
     checked.await.unwrap_or_else(|error: PreflightError| Check::failed(DATABASE, &error, error.hint()))
 }

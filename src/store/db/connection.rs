@@ -328,10 +328,13 @@ pub(super) async fn within<T>(
     timeout: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| {
-        let message = format!("the server has not answered for {} s", timeout.as_secs());
-        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message)))
-    })
+    tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(no_answer(timeout)))
+}
+
+/// The error of a server that has been silent for `timeout`.
+pub(super) fn no_answer(timeout: Duration) -> sqlx::Error {
+    let message = format!("the server has not answered for {} s", timeout.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
 }
 
 /// Sends nothing over a connection that is lost, and records when it is.

@@ -3,39 +3,14 @@
 use super::Access;
 use crate::model::Table;
 use crate::store::cycle_lock::take_cycle_lock;
-use crate::store::db::postgres::{self, ConnectError};
-use crate::store::db::{Connection, Dialect, PostgresServer, Statement};
+use crate::store::db::postgres::{self, Purpose};
+use crate::store::db::{Connection, Dialect, HostFault, PassedHost, PostgresServer};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::location::DatabaseLocation;
 use crate::store::schema;
 use crate::store::table::Layout;
 
 impl Store {
-    /// A description of the database at `place`: its file, or its server with the version.
-    pub async fn describe(place: &DatabaseLocation) -> Result<String, StoreError> {
-        let server = match place {
-            DatabaseLocation::File(path) => return Ok(path.display().to_string()),
-            DatabaseLocation::Server(server) => server,
-        };
-        let mut connection = connect(server, Access::ReadOnly).await?;
-        let statement = Statement::new(
-            "SELECT current_setting('server_version'),
-                    coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
-                    inet_client_addr() IS NULL",
-        );
-        let row = connection.row(statement).await?;
-        let (version, encrypted, local): (String, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let encryption = match (encrypted, local) {
-            (true, _) => ", encrypted",
-            (false, true) => "",
-            (false, false) => ", not encrypted",
-        };
-        let description = format!("{}: PostgreSQL {version}{encryption}", connection.server_name());
-        connection.close().await?;
-        Ok(description)
-    }
-
     /// The SQL statements that grant the rights that a cycle needs and the role lacks. None for a file.
     pub async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection().await;
@@ -66,18 +41,25 @@ pub(super) async fn open(
     Ok((connection, layout))
 }
 
-/// Connects to a server with any tables.
+/// Connects to a server with any tables: to write, to one that accepts writes.
 pub(super) async fn connect(server: &PostgresServer, access: Access) -> Result<Connection, StoreError> {
-    let connected = match access {
-        Access::ReadWrite => postgres::connect(server).await,
-        Access::ReadOnly => postgres::connect_to_read(server).await,
+    let purpose = match access {
+        Access::ReadWrite => Purpose::Write,
+        Access::ReadOnly => Purpose::Read,
     };
-    let place = || server.url_place.clone();
-    connected.map_err(|error| match error {
-        ConnectError::Unreachable { database, cause } => {
-            StoreError::NoConnection { database, place: place(), source: cause }
-        }
-        ConnectError::TooOld { database, found } => StoreError::TooOld { database, place: place(), found },
-        ConnectError::Failed(error) => error.into(),
-    })
+    postgres::connect(server, purpose).await.map_err(|hosts| no_host(server, hosts))
+}
+
+/// The error of a server none of whose `hosts` can be used.
+pub(super) fn no_host(server: &PostgresServer, hosts: Vec<PassedHost>) -> StoreError {
+    let place = server.url_place.clone();
+    match <[PassedHost; 1]>::try_from(hosts) {
+        Ok([PassedHost { name: database, fault }]) => match fault {
+            HostFault::ReadOnly(why) => StoreError::ReadOnly { database, why },
+            HostFault::Unreachable(source) => StoreError::NoConnection { database, place, source },
+            HostFault::TooOld(found) => StoreError::TooOld { database, place, found },
+            HostFault::Failed(error) => error.into(),
+        },
+        Err(hosts) => StoreError::NoHost { place, hosts },
+    }
 }

@@ -79,17 +79,25 @@ impl Server {
         Some(Box::leak(Box::new(server)))
     }
 
+    /// A private server that copies `primary`, until it is promoted.
+    pub(crate) fn standby_of(primary: &Self) -> &'static Self {
+        let standby = Self::without_data(5432).unwrap();
+        let copied = standby
+            .command("pg_basebackup")
+            .arg("--host")
+            .arg(&primary.directory)
+            .args(["--port", &primary.port.to_string(), "--username", OWNER])
+            .arg("--pgdata")
+            .arg(standby.data())
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .status();
+        assert!(copied.unwrap().success(), "pg_basebackup");
+        standby.run();
+        Box::leak(Box::new(standby))
+    }
+
     fn new(port: u16) -> Option<Self> {
-        let Some(programs) = programs() else {
-            // The test harness shows the output of `eprintln!` only for failed tests.
-            let message = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed";
-            let _ = writeln!(std::io::stderr(), "{message}");
-            return None;
-        };
-        let directory = scratch().keep();
-        let user = unprivileged(&directory);
-        let (keeper, databases, unused) = (Mutex::new(None), AtomicU32::new(0), Mutex::default());
-        let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, unused };
+        let server = Self::without_data(port)?;
         let made = server
             .command("initdb")
             .arg("--pgdata")
@@ -100,10 +108,23 @@ impl Server {
         assert!(made.unwrap().success(), "initdb");
         let rules = format!(
             "local all {GUARDED} scram-sha-256\nlocal all unwelcome reject\nlocal all all trust\n\
-             host all all 127.0.0.1/32 trust\n"
+             local replication all trust\nhost all all 127.0.0.1/32 trust\n"
         );
         fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
         Some(server)
+    }
+
+    fn without_data(port: u16) -> Option<Self> {
+        let Some(programs) = programs() else {
+            // The test harness shows the output of `eprintln!` only for failed tests.
+            let message = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed";
+            let _ = writeln!(std::io::stderr(), "{message}");
+            return None;
+        };
+        let directory = scratch().keep();
+        let user = unprivileged(&directory);
+        let (keeper, databases, unused) = (Mutex::new(None), AtomicU32::new(0), Mutex::default());
+        Some(Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, unused })
     }
 
     /// Creates a file in the directory of the server that only the server may read.
