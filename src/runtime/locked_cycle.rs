@@ -115,7 +115,8 @@ pub async fn run_locked_cycle(
         cache: Some(&preflight.paths.cache),
         rules: &app.rules,
     };
-    let ended = cycle::run(context, CycleOptions { request: options.request, now, only: found.as_ref() }, stop).await;
+    let cycle = cycle::run(context, CycleOptions { request: options.request, now, only: found.as_ref() }, stop);
+    let ended = store.with_signs_of_life(cycle).await;
     let time = ended.as_ref().map_or_else(|_| CycleTime::new(now, None, None), |report| report.time);
     expire_log(&store, app.config.log.retention, time).await;
     reached(Step::LogExpired);

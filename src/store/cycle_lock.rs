@@ -3,6 +3,8 @@
 //! A session that loses its connection loses the lock with it, and can write no more. The server releases the lock of a
 //! dead process, so there are no stale locks.
 
+use std::time::Duration;
+
 use super::db::{Connection, DbError, Dialect, Statement};
 use super::error::StoreError;
 use super::handle::Store;
@@ -16,7 +18,41 @@ const HOLDER: &str = "SELECT a.application_name::text FROM pg_locks l LEFT JOIN 
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid = 1280530766 AND l.objid = 'sync_state'::regclass";
 
+/// How often the session of a cycle shows that its process is alive, while the cycle does not use it.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+
+/// How long the server keeps the session, and the cycle lock, of a process that shows no sign of life. Long, because the
+/// process may compute for some time between two of them. Before PostgreSQL 14, there is no such limit.
+const KEEP_SILENT_SESSION: &str = "SELECT set_config(name, '300000', false) FROM pg_settings
+    WHERE name = 'idle_session_timeout'";
+
 impl Store {
+    /// Awaits `work`, a cycle that holds the lock. If the process stops meanwhile, the server ends the session, so that
+    /// others get the lock.
+    pub async fn with_signs_of_life<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = self.show_signs_of_life() => never,
+        }
+    }
+
+    async fn show_signs_of_life<T>(&self) -> T {
+        loop {
+            // The work may replace the connection, so that the limit is set each time.
+            self.show_sign_of_life().await;
+            tokio::time::sleep(SIGN_OF_LIFE).await;
+        }
+    }
+
+    async fn show_sign_of_life(&self) {
+        // The work uses a locked connection at this moment.
+        let Some(mut connection) = self.idle_connection() else { return };
+        if connection.dialect() == Dialect::Postgres {
+            // The next statement of the work meets the same error.
+            let _ = connection.rows(Statement::new(KEEP_SILENT_SESSION)).await;
+        }
+    }
+
     /// Takes the cycle lock for as long as this store is open, without waiting; returns the holder if another process has
     /// it. A file does nothing here, because it has a lock file.
     pub async fn take_cycle_lock(&self, command: &str) -> Result<Option<LockHolder>, StoreError> {

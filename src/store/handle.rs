@@ -69,6 +69,12 @@ impl Store {
         MutexGuard::map(self.lock_connection().await, |shared| &mut shared.connection)
     }
 
+    /// The connection, unless a statement or a transaction uses it or has left it unfinished.
+    pub(super) fn idle_connection(&self) -> Option<MappedMutexGuard<'_, Connection>> {
+        let shared = self.connection.try_lock().ok().filter(|shared| !shared.in_transaction)?;
+        Some(MutexGuard::map(shared, |shared| &mut shared.connection))
+    }
+
     async fn lock_connection(&self) -> MutexGuard<'_, SharedConnection> {
         let mut shared = self.connection.lock().await;
         if shared.in_transaction {

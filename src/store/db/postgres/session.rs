@@ -85,7 +85,7 @@ async fn configure(connection: &mut Connection, response_timeout: Duration) -> R
         ("statement_timeout", statement_timeout.as_str()),
         ("lock_timeout", &LOCK_TIMEOUT.as_millis().to_string()),
         ("idle_in_transaction_session_timeout", &PAUSE_TIMEOUT.as_millis().to_string()),
-        // Between two transactions the directory is read, which may take long.
+        // Between two transactions the directory is read, which may take long. A cycle sets a limit of its own.
         ("idle_session_timeout", "0"),
         ("transaction_timeout", "0"),
         // They also keep the connection open in firewalls.
