@@ -2,8 +2,10 @@
 //!
 //! Without the programs of PostgreSQL each scenario prints that it is skipped.
 
+mod cluster;
 mod hosts;
 mod promotion;
+mod rounds;
 mod stopped;
 
 use learner_sync::store::{Access, Store};

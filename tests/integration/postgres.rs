@@ -14,4 +14,4 @@ mod too_old;
 
 pub(crate) use commands::{configure_database_url, database_check};
 pub(crate) use rows::rows;
-pub(crate) use server::{EMPTY, OWNER, Server, scratch, shared, signal};
+pub(crate) use server::{EMPTY, OWNER, Server, programs, scratch, shared, signal, unprivileged};

@@ -2,7 +2,7 @@
 //!
 //! A normal run has a fixed budget. These variables set a longer one: `LEARNER_SYNC_FAULTS` (scenarios of
 //! `faults::random`), `LEARNER_SYNC_HISTORIES` (histories), and `LEARNER_SYNC_CRASH_ROUNDS` (rounds of
-//! `crash::instants`).
+//! `crash::instants`). `LEARNER_SYNC_FAILOVER_ROUNDS` (rounds of `failover::rounds`) has no default budget.
 
 use std::panic::AssertUnwindSafe;
 

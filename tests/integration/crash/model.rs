@@ -151,12 +151,44 @@ impl DatabaseContent {
         found
     }
 
+    /// The log rows since the last read, with their users.
+    pub(crate) fn into_log(self) -> Vec<(String, LogEntry)> {
+        self.log
+    }
+
     pub(crate) fn changes(&self) -> usize {
         self.log.iter().filter(|(_, entry)| entry.is_change()).count()
     }
 }
 
 impl Model {
+    /// The model of a database with all of its log, whatever the tenant was: each log row continues the one before, and
+    /// each learner is the result of its log rows.
+    pub(crate) fn replay(found: &DatabaseContent) -> Self {
+        let mut model = Self { skipped: found.skipped.clone(), logged: found.last_logged, ..Self::default() };
+        for (user, entry) in found.log.iter().filter(|(_, entry)| entry.is_change()) {
+            let is_new = !model.learners.contains_key(user);
+            assert_eq!(entry.action == "create", is_new, "{} of {user}", entry.action);
+            let learner = model.learners.entry(user.clone()).or_default();
+            for (path, (old, new)) in &entry.changes {
+                if let Some(index) = MAPPING.iter().position(|(attribute, _)| attribute.path() == path) {
+                    assert_eq!(&json!(learner.values[index]), old, "{path} of {user}");
+                    learner.values[index] = new.as_str().map(str::to_owned);
+                } else {
+                    assert!(is_new || old == &json!(learner.active), "{path} of {user}");
+                    learner.active = new == &json!(true);
+                }
+            }
+        }
+        for (user, learner) in &mut model.learners {
+            // The log does not name the routes.
+            learner.via = found.learners.get(user).map(|stored| stored.via.clone()).unwrap_or_default();
+            assert_eq!(found.learners.get(user), Some(&*learner), "the learner of {user}");
+        }
+        assert_eq!(found.learners.len(), model.learners.len());
+        model
+    }
+
     /// The log rows that a cycle must write, by user: pending changes and newly skipped users.
     pub(crate) fn expected(&self, view: &TenantView<'_>) -> BTreeMap<String, LogEntry> {
         let gone = self.learners.keys().map(String::as_str).filter(|user| !exists(view.tenant, user));

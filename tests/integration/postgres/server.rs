@@ -96,6 +96,18 @@ impl Server {
         Box::leak(Box::new(standby))
     }
 
+    /// A server that another program runs, with its data and its socket in `directory`.
+    pub(crate) fn run_by_others(directory: &Path, port: u16) -> &'static Self {
+        let (programs, directory) = (programs().unwrap(), directory.to_owned());
+        let (user, keeper, databases, unused) =
+            (unprivileged(&directory), Mutex::new(None), AtomicU32::new(0), Mutex::default());
+        Box::leak(Box::new(Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, unused }))
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.data().join("postmaster.pid").exists()
+    }
+
     fn new(port: u16) -> Option<Self> {
         let server = Self::without_data(port)?;
         let made = server
@@ -296,7 +308,7 @@ pub(crate) fn signal(signal: &str, pid: &str) {
 }
 
 /// The directory of the programs: the newest version of Debian's packages, else on the path.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let mut versions: Vec<PathBuf> = debian.map(|path| path.join("bin")).collect();
     versions.sort();
@@ -308,7 +320,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// User and group id to run the server with, if this process runs as root. They become the owner of the directory.
-fn unprivileged(directory: &Path) -> Option<(u32, u32)> {
+pub(crate) fn unprivileged(directory: &Path) -> Option<(u32, u32)> {
     if fs::metadata(directory).unwrap().uid() != 0 {
         return None;
     }

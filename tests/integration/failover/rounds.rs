@@ -1,0 +1,203 @@
+//! A cluster that loses its primary at random times of first loads and of cycles with changes, with synchronous and with
+//! asynchronous replication. After one more cycle the database equals the tenant.
+//!
+//! Runs only if `LEARNER_SYNC_FAILOVER_ROUNDS` names the number of rounds; the seed repeats the changes and the kinds of
+//! losses, but not the exact times.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+use super::cluster::{Cluster, Loss};
+use crate::crash::changes::Changes;
+use crate::crash::model::{DatabaseContent, LogEntry, Model, TenantView};
+use crate::crash::{NO_LIMITS, SeedReport, tenant_with_users};
+use crate::database::Database;
+use crate::postgres::configure_database_url;
+use crate::seeds::from_environment;
+use crate::world::World;
+
+/// Users of a first load: several batches.
+const USERS: usize = 1500;
+/// Rounds with one tenant, which begin with a first load.
+const ROUNDS_OF_A_TENANT: usize = 10;
+/// How long a cluster may take to become healthy, and a cycle to notice a lost server.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The time after which a leader that is still the same has been kept.
+const KEEPS_LEADER: Duration = Duration::from_secs(60);
+
+struct FailoverTest {
+    cluster: Cluster,
+    world: World,
+    changes: Changes,
+    synchronous: bool,
+    /// Whether the present tenant has learners.
+    loaded: bool,
+    tally: BTreeMap<String, usize>,
+    /// The duration of an undisturbed cycle.
+    pace: Duration,
+}
+
+async fn wait_for<T>(what: &str, cluster: &Cluster, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain: {what}\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+impl FailoverTest {
+    async fn new(cluster: Cluster, seed: u64) -> Self {
+        let leader = wait_for("the cluster starts", &cluster, || cluster.healthy_leader(true)).await;
+        let world = World::start_on(cluster.nodes[leader].server, tenant_with_users(USERS, seed)).await;
+        world.configure(NO_LIMITS);
+        configure_database_url(&world, &cluster.url(world.database.name()));
+        let (changes, tally) = (Changes::new(SmallRng::seed_from_u64(seed)), BTreeMap::new());
+        let pace = Duration::from_secs(2);
+        Self { cluster, world, changes, synchronous: true, loaded: false, tally, pace }
+    }
+
+    /// Begins with an empty database and another tenant.
+    async fn reset(&mut self, seed: u64) {
+        let tenant = tenant_with_users(USERS, seed);
+        self.world.sim.tenant(|served| *served = tenant);
+        self.world.database.clear().await;
+        let _ = fs::remove_dir_all(self.world.path("state"));
+        self.loaded = false;
+    }
+
+    /// Waits until both nodes work, and lets the tests read from the leader.
+    async fn healthy_leader(&mut self) -> usize {
+        let Self { cluster, synchronous, .. } = self;
+        let what = "the cluster is healthy";
+        let leader = wait_for(what, cluster, || cluster.healthy_leader(*synchronous)).await;
+        let name = self.world.database.name().to_owned();
+        self.world.database = Database::Server(self.cluster.nodes[leader].server, name);
+        leader
+    }
+
+    /// All log rows, and the model that follows from them.
+    async fn read(&self) -> (Vec<(String, LogEntry)>, Model) {
+        let found = DatabaseContent::read(&self.world.database, &Model::default()).await;
+        let model = Model::replay(&found);
+        (found.into_log(), model)
+    }
+
+    async fn round(&mut self, loss: Loss) {
+        let leader = self.healthy_leader().await;
+        let (before, model) = self.read().await;
+        if self.loaded {
+            let Self { world, changes, .. } = self;
+            world.sim.tenant(|tenant| changes.make(tenant, &model, 10));
+            if self.changes.random.random_bool(0.3) {
+                self.world.sim.tenant(|tenant| self.changes.reorganise(tenant));
+            }
+        }
+        let instant = self.pace.mul_f64(self.changes.random.random_range(0.0..1.1));
+        let mut program = self.world.program(&["sync"]);
+        let log = fs::File::create(self.world.path("disturbed.log")).unwrap();
+        let mut program = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        std::thread::sleep(instant);
+        self.cluster.lose(leader, loss);
+        let lost_at = Instant::now();
+        let Self { cluster, .. } = self;
+        // Patroni may decide to keep the leader, and start its server again.
+        wait_for("a leader", cluster, || {
+            cluster.leader().filter(|other| *other != leader || lost_at.elapsed() > KEEPS_LEADER)
+        })
+        .await;
+        self.cluster.repair(leader, loss);
+        let Self { cluster, .. } = self;
+        let status = wait_for("the disturbed cycle ends", cluster, || program.try_wait().unwrap()).await;
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}: {}", self.disturbed_log());
+        self.healthy_leader().await;
+
+        let (survived, model) = self.read().await;
+        let kept = before.iter().zip(&survived).take_while(|(one, other)| one == other).count();
+        assert!(kept == before.len() || !self.synchronous, "lost {} log rows", before.len() - kept);
+        let due = self.world.sim.tenant(|tenant| changes_due(&model, &TenantView::of(tenant)));
+        let reached = match (survived.len() > kept, due.is_empty()) {
+            (_, true) => "completed",
+            (true, false) => "within the changes",
+            (false, false) => "before the changes",
+        };
+        let lost = if kept < before.len() { ", older rows lost" } else { "" };
+        let replication = if self.synchronous { "synchronous" } else { "asynchronous" };
+        let code = status.code().unwrap_or_default();
+        *self.tally.entry(format!("{replication} {loss:?}: {reached}, exit code {code}{lost}")).or_default() += 1;
+        self.recover(model, &due).await;
+        self.loaded = true;
+    }
+
+    fn disturbed_log(&self) -> String {
+        fs::read_to_string(self.world.path("disturbed.log")).unwrap_or_default()
+    }
+
+    /// One more cycle makes exactly the pending changes.
+    async fn recover(&mut self, mut model: Model, due: &BTreeMap<String, usize>) {
+        let begun = Instant::now();
+        let document = self.world.run_program(&["sync", "--json"], 0).json();
+        self.pace = (self.pace * 3 + begun.elapsed()) / 4;
+        for (action, number) in
+            [("create", "created"), ("update", "updated"), ("deactivate", "deactivated"), ("reactivate", "reactivated")]
+        {
+            let due = due.get(action).copied().unwrap_or_default();
+            assert_eq!(document[number], json!(due), "{number} of {document}\n{}", self.disturbed_log());
+        }
+        let found = DatabaseContent::read(&self.world.database, &model).await;
+        self.world.sim.tenant(|tenant| {
+            let view = TenantView::of(tenant);
+            model.catch_up(&found, &view);
+            model.assert_complete(&view);
+        });
+        assert!(found.cycles.iter().all(|ended| *ended), "a cycle is open");
+        assert_eq!(self.world.sim.unexpected_calls(), []);
+    }
+}
+
+/// The number of pending changes by action.
+fn changes_due(model: &Model, view: &TenantView<'_>) -> BTreeMap<String, usize> {
+    let mut due = BTreeMap::new();
+    for entry in model.expected(view).into_values().filter(LogEntry::is_change) {
+        *due.entry(entry.action).or_default() += 1;
+    }
+    due
+}
+
+#[tokio::test]
+async fn a_cluster_that_loses_its_primary_at_any_time_loses_no_change() {
+    let Some(rounds) = from_environment("LEARNER_SYNC_FAILOVER_ROUNDS") else { return };
+    let Some(cluster) = Cluster::start() else { return };
+    let mut report = SeedReport::new();
+    println!("LEARNER_SYNC_SEED={}", report.seed);
+    let losses = cluster.losses();
+    let mut test = FailoverTest::new(cluster, report.seed).await;
+    let begun = Instant::now();
+    for round in 0..usize::try_from(rounds).unwrap() {
+        report.round = round;
+        if round % ROUNDS_OF_A_TENANT == 0 {
+            test.healthy_leader().await;
+            // The replication alternates, and so does the loss that hits a first load.
+            test.synchronous = (round / ROUNDS_OF_A_TENANT).is_multiple_of(2);
+            test.cluster.replicate_synchronously(test.synchronous);
+            test.healthy_leader().await;
+            test.reset(report.seed.wrapping_add(round as u64)).await;
+        }
+        let loss = losses[test.changes.random.random_range(0..losses.len())];
+        let started = Instant::now();
+        test.round(loss).await;
+        println!("round {round}: {loss:?}, {} s", started.elapsed().as_secs());
+    }
+    println!("{rounds} rounds in {} s", begun.elapsed().as_secs());
+    for (kind, count) in &test.tally {
+        println!("{count:>4} {kind}");
+    }
+}
