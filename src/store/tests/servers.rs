@@ -170,6 +170,29 @@ async fn unusable_learners_tables_are_refused() {
 }
 
 #[tokio::test]
+async fn the_server_ends_the_session_of_a_vanished_or_stopped_process() {
+    let Some(machine) = Machine::start_on_the_network(|_| Vec::new()) else { return };
+    let database = machine.database().await;
+    let url = format!("postgres://{OWNER}@127.0.0.1:{}/{database}", machine.port());
+    let store = open(PostgresServer { url, ..at(machine, &database) }, Access::ReadWrite).await.unwrap();
+    let limits = "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('tcp_user_timeout'),
+                      current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'),
+                      current_setting('tcp_keepalives_count')";
+    assert_eq!(select(&store, limits).await, ["20s|120000|60|10|6"]);
+    // None before version 14.
+    let silence = "SELECT coalesce(current_setting('idle_session_timeout', true), '5min')";
+    let set = store.with_signs_of_life(async {
+        loop {
+            let set = select(&store, silence).await.concat();
+            if set != "0" {
+                break set;
+            }
+        }
+    });
+    assert_eq!(set.await, "5min");
+}
+
+#[tokio::test]
 async fn a_refused_connection_says_why_and_what_to_do() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
