@@ -154,12 +154,17 @@ pub async fn run(
     let requests_before = directory.requests();
     // The source as an earlier cycle resolved it, so that a cycle that fails early is recorded under the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
-    let audit = options.only.and_then(|only| only.audit.as_ref());
-    let audit = audit.map(|RunAudit { actor, action, detail }| CycleAudit { actor, action, detail });
-    let cycle = store.begin_audited_cycle(&source, options.request.trigger, options.now, audit).await?;
+    let CycleRequest { trigger, full } = options.request;
+    let cycle = match options.only {
+        None => store.begin_cycle(&source, trigger, options.now).await?,
+        Some(only) => {
+            let audit = only.audit.as_ref();
+            let audit = audit.map(|RunAudit { actor, action, detail }| CycleAudit { actor, action, detail });
+            store.begin_single_user_cycle(&source, trigger, options.now, audit).await?
+        }
+    };
     reached(Step::CycleBegun);
     let only = options.only.map(|only| only.user.to_string());
-    let CycleRequest { trigger, full } = options.request;
     tracing::info!(cycle.id = %cycle, cycle.trigger = %trigger, cycle.full = full, user.id = only, "cycle started");
 
     let mut report = Report::new(Some(cycle), &options);
@@ -204,6 +209,7 @@ async fn prepare_and_apply(
         prepared = prepare(context, options, Some(cycle)) => prepared?,
         () = stopped(stop) => return Err(CycleError::Interrupted),
     };
+    report.full_comparison = Some(prepared.compared_at.is_none());
     reached(Step::Planned);
     let applied = apply(context, cycle, &mut prepared, report, stop).await;
     if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {

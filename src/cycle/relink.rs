@@ -63,6 +63,7 @@ impl PreparedRelink {
         let mut report = Report::new(Some(cycle), &options);
         report.personal_ids = store.has_text_ids();
         (report.time, report.requests) = (time, context.directory.requests());
+        report.full_comparison = Some(self.prepared.compared_at.is_none());
         report.add_plan(&self.prepared.plan);
         let write_context = WriteContext { cycle, source: &source, at: time.recorded() };
         let written = self.write(context, &write_context, actor).await;

@@ -34,6 +34,8 @@ pub struct Report {
     pub duration: Duration,
     /// Why the cycle ended early.
     pub error: Option<String>,
+    /// Whether the whole learner database was compared; `None` when the cycle ended before.
+    pub full_comparison: Option<bool>,
     /// Whether Entra refused the credential or does not know the application.
     pub refused: bool,
     /// Whether it ended early because of the credential: Entra refused it, or a file of it is unusable.
@@ -76,6 +78,7 @@ impl Report {
             requests: 0,
             duration: Duration::ZERO,
             error: None,
+            full_comparison: None,
             refused: false,
             credential_failed: false,
             database_failure: None,
@@ -202,6 +205,7 @@ impl Report {
             counts: self.counts,
             requests: self.requests,
             error: self.error.clone(),
+            full_comparison: self.full_comparison,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::audit::write_audit;
-use super::db::{DbError, SqlRow, Statement, parse_column};
+use super::db::{DbError, SqlRow, SqlValue, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
 use crate::model::{ClockFinding, Outcome, RowSubject, Trigger, UnreadableRow};
@@ -38,6 +38,8 @@ pub struct CycleEnd {
     pub requests: u64,
     /// Why it ended early.
     pub error: Option<String>,
+    /// Whether it compared the whole learner database; `None` when it ended before.
+    pub full_comparison: Option<bool>,
 }
 
 /// The row of the audit log for a cycle that an administrator runs for one user.
@@ -72,21 +74,35 @@ pub struct CycleRow {
     pub requests: u64,
     /// Why it ended early.
     pub error: Option<String>,
+    /// Whether it was a run for one user, which is not a cycle of all users.
+    pub single_user: bool,
+    /// Whether it compared the whole learner database, where that is known.
+    pub full_comparison: Option<bool>,
 }
 
 impl Store {
     /// Begins a cycle. Closes rows of `source` that a kill left open, as interrupted.
     pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
-        self.begin_audited_cycle(source, trigger, at, None).await
+        self.insert_cycle(source, trigger, at, false, None).await
     }
 
-    /// Like [`Store::begin_cycle`], with a row of the audit log in the same transaction: without it, a run for one user
-    /// would look like a cycle.
-    pub async fn begin_audited_cycle(
+    /// Like [`Store::begin_cycle`], for a run for one user. Its row of the audit log is written in the same transaction.
+    pub async fn begin_single_user_cycle(
         &self,
         source: &str,
         trigger: Trigger,
         at: Timestamp,
+        audit: Option<CycleAudit<'_>>,
+    ) -> Result<CycleId, StoreError> {
+        self.insert_cycle(source, trigger, at, true, audit).await
+    }
+
+    async fn insert_cycle(
+        &self,
+        source: &str,
+        trigger: Trigger,
+        at: Timestamp,
+        single_user: bool,
         audit: Option<CycleAudit<'_>>,
     ) -> Result<CycleId, StoreError> {
         self.write(async |connection| {
@@ -97,9 +113,11 @@ impl Store {
             );
             connection.execute(close.bind(at).bind(Outcome::Interrupted.as_str()).bind(source)).await?;
             let begin = Statement::new(
-                r#"INSERT INTO sync_cycles (source, "trigger", started_at) VALUES ($1, $2, $3) RETURNING id"#,
+                r#"INSERT INTO sync_cycles (source, "trigger", started_at, single_user) VALUES ($1, $2, $3, $4)
+                   RETURNING id"#,
             );
-            let row = connection.row(begin.bind(source).bind(trigger.as_str()).bind(at)).await?;
+            let begin = begin.bind(source).bind(trigger.as_str()).bind(at).bind(single_user);
+            let row = connection.row(begin).await?;
             let cycle = CycleId(row.get(0)?);
             if let Some(CycleAudit { actor, action, detail }) = audit {
                 let mut detail = detail.clone();
@@ -136,20 +154,21 @@ impl Store {
 
     /// Ends a cycle.
     pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<(), StoreError> {
-        let CycleEnd { began, at, clock, outcome, counts, requests, error } = end;
+        let CycleEnd { began, at, clock, outcome, counts, requests, error, full_comparison } = end;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         let mut statement = Statement::new(
             "UPDATE sync_cycles SET in_scope = $1, created = $2, updated = $3, deactivated = $4, reactivated = $5,
                  unchanged = $6, skipped = $7, failed = $8, held = $9, requests = $10, finished_at = $11,
-                 outcome = $12, error = $13, started_at = $14
-             WHERE id = $15",
+                 outcome = $12, error = $13, started_at = $14, full_comparison = $15
+             WHERE id = $16",
         );
         for number in
             [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, *requests]
         {
             statement = statement.bind(i64::try_from(number).unwrap_or(i64::MAX));
         }
-        let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(*began).bind(cycle.0);
+        let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(*began);
+        let statement = statement.bind(SqlValue::Boolean(*full_comparison)).bind(cycle.0);
         self.write(async |connection| {
             if let Some(finding) = clock {
                 let statement = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
@@ -174,11 +193,10 @@ impl Store {
         self.cycle_of(statement.bind(source)).await
     }
 
-    /// The last successful cycle of `source`, without the cycles `excluded`.
-    pub async fn last_success(&self, source: &str, excluded: &[i64]) -> Result<Option<CycleRow>, StoreError> {
+    /// The last successful cycle of all users of `source`.
+    pub async fn last_success(&self, source: &str) -> Result<Option<CycleRow>, StoreError> {
         let statement = Statement::new(format!(
-            "SELECT * FROM sync_cycles WHERE source = $1 AND outcome = $2{} ORDER BY id DESC LIMIT 100",
-            except(excluded)
+            "SELECT * FROM sync_cycles WHERE source = $1 AND outcome = $2 AND {OF_ALL_USERS} ORDER BY id DESC LIMIT 100"
         ));
         self.cycle_of(statement.bind(source).bind(Outcome::Success.as_str())).await
     }
@@ -208,13 +226,8 @@ impl Store {
     }
 }
 
-/// The condition that a cycle is not `excluded`.
-pub(super) fn except(excluded: &[i64]) -> String {
-    if excluded.is_empty() {
-        return String::new();
-    }
-    format!(" AND id NOT IN ({})", excluded.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-}
+/// The condition that a cycle was not a run for one user.
+pub(super) const OF_ALL_USERS: &str = "single_user IS NOT TRUE";
 
 pub(super) fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {
     let outcome = row.optional_text("outcome", "sync_cycles.outcome")?;
@@ -238,5 +251,7 @@ pub(super) fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {
         },
         requests: row.count("requests", "sync_cycles.requests")?,
         error: row.optional_text("error", "sync_cycles.error")?.map(str::to_owned),
+        single_user: row.get::<Option<bool>, _>("single_user")?.unwrap_or_default(),
+        full_comparison: row.get("full_comparison")?,
     })
 }

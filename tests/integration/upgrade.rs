@@ -117,6 +117,24 @@ async fn a_database_of_version_3_is_upgraded_and_decides_as_before() {
 }
 
 #[apply(on_both)]
+async fn an_upgrade_marks_the_runs_for_one_user() {
+    let upgrade = Upgrade::start().await;
+    let run = upgrade.world.value("SELECT max(id) FROM sync_cycles").await;
+    let details = [&*format!(r#"{{"cycle":{run},"user":"x"}}"#), "no document", r#"{"user":"x"}"#, r#"{"cycle":null}"#];
+    for (action, detail) in details.iter().map(|detail| ("provision", *detail)).chain([("sync", r#"{"cycle":1}"#)]) {
+        upgrade
+            .world
+            .execute(&format!(
+                "INSERT INTO audit_log (at, actor, action, detail)
+                 VALUES ('2026-03-02T08:59:00Z', 'tests', '{action}', '{detail}')"
+            ))
+            .await;
+    }
+    upgrade.world.run_program(&["schema", "apply"], 0);
+    assert_eq!(upgrade.world.query("SELECT id FROM sync_cycles WHERE single_user").await, [[run]]);
+}
+
+#[apply(on_both)]
 async fn an_upgrade_that_is_killed_between_two_statements_is_completed_by_the_next_start() {
     let mut upgrade = Upgrade::start().await;
     // The statements that fill the new columns never end.

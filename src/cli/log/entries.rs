@@ -184,7 +184,7 @@ impl Records for Cycles {
     }
 
     fn cells(row: &CycleRow) -> Vec<String> {
-        let CycleRow { id, source: _, trigger, started_at, finished_at, outcome, counts, requests: _, error } = row;
+        let CycleRow { id, trigger, started_at, finished_at, outcome, counts, error, single_user, .. } = row;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged: _, skipped, failed, held } =
             counts;
         let named = [
@@ -199,8 +199,11 @@ impl Records for Cycles {
         let numbers =
             named.into_iter().filter(|(number, _)| **number > 0).map(|(number, what)| format!("{number} {what}"));
         let took = finished_at.map(|end| format!("took {}s", end.duration_since(*started_at).as_secs()));
-        let parts: Vec<String> = std::iter::once(format!("{in_scope} in scope"))
+        let full = row.full_comparison == Some(true);
+        let parts: Vec<String> = (single_user.then(|| "run for one user".to_owned()).into_iter())
+            .chain([format!("{in_scope} in scope")])
             .chain(numbers)
+            .chain(full.then(|| "full comparison".to_owned()))
             .chain(took)
             .chain(error.as_ref().map(|error| shown(error)))
             .collect();

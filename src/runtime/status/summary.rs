@@ -61,7 +61,7 @@ impl CycleNumbers {
 
 impl From<&CycleRow> for CycleNumbers {
     fn from(row: &CycleRow) -> Self {
-        let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
+        let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error, .. } = row;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         Self {
             cycle: id.0,

@@ -1,13 +1,12 @@
 //! The records of a learner database that `status` and the daemon show.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::status::{FailingUser, HeldUser, LearnerCounts};
 use crate::model::{Cause, Outcome, Reason, RowSubject, Trigger, UnreadableRow};
-use crate::store::cycles::{CycleRow, cycle_row, except};
+use crate::store::cycles::{CycleRow, OF_ALL_USERS, cycle_row};
 use crate::store::db::{DbError, Dialect, SqlRow, Statement, parse_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -17,10 +16,8 @@ use crate::store::handle::Store;
 const MAX_READ: u64 = 500;
 /// How many of more users are listed: held, failing and skipped ones each.
 const FIRST: u32 = 100;
-/// How many cycles are read to find the last one of all users.
+/// How many cycles are read to find the last one that can be read, and the last complete one.
 const RECENT_CYCLES: u32 = 100;
-/// How many runs for one user are recognized.
-const RECENT_RUNS: u32 = 1000;
 
 /// How many users have a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +88,6 @@ pub struct SourceOverview {
     pub unreadable: Vec<UnreadableRow>,
 }
 
-/// The detail of the audit row of a run for one user.
-#[derive(Deserialize)]
-struct RunDetail {
-    cycle: i64,
-}
-
 impl Store {
     /// The records about `source`; with `all`, every held and failing user is listed.
     pub async fn overview(&self, source: &str, all: bool) -> Result<SourceOverview, StoreError> {
@@ -113,9 +104,6 @@ impl Store {
 
     /// The cycles of `source`.
     pub async fn cycle_history(&self, source: &str) -> Result<CycleHistory, StoreError> {
-        let runs = self.runs_for_one_user().await?;
-        let runs: Vec<i64> = runs.into_iter().collect();
-        let is_cycle = |row: &CycleRow| runs.binary_search(&row.id.0).is_err();
         let unreadable = |row: &SqlRow, column| UnreadableRow {
             subject: RowSubject::History,
             column,
@@ -123,29 +111,25 @@ impl Store {
             repair: format!("DELETE FROM sync_cycles WHERE id = {}", row.get::<i64, _>("id").unwrap_or_default()),
         };
         let statement = Statement::new(format!(
-            "SELECT * FROM sync_cycles WHERE source = $1 ORDER BY id DESC LIMIT {}",
-            RECENT_CYCLES.saturating_add(u32::try_from(runs.len()).unwrap_or(RECENT_RUNS))
+            "SELECT * FROM sync_cycles WHERE source = $1 AND {OF_ALL_USERS} ORDER BY id DESC LIMIT {RECENT_CYCLES}"
         ));
         let recent: Vec<CycleRow> = self.query_readable(statement.bind(source), cycle_row, unreadable).await?;
-        let mut recent = recent.into_iter().filter(is_cycle).peekable();
-        let last = recent.peek().cloned();
-        let recent: Vec<CycleRow> = recent.collect();
+        let last = recent.first().cloned();
         let last_ended = recent.iter().find(|row| row.outcome.is_some()).cloned();
         let complete = recent.iter().find(|row| !matches!(row.outcome, None | Some(Outcome::Interrupted)));
         let last_failure = complete.filter(|row| row.outcome == Some(Outcome::Failed)).cloned();
         let recent_success = recent.iter().find(|row| row.outcome == Some(Outcome::Success)).cloned();
         let last_success = match recent_success {
-            None => self.last_success(source, &runs).await?,
+            None => self.last_success(source).await?,
             found => found,
         };
         // Failures and interruptions do not end a series of failures.
         let lasting = [Outcome::Failed, Outcome::Interrupted];
         let failing_since = match last_failure {
-            Some(_) => self.first_since(source, "min(started_at)", Outcome::Failed, &lasting, &runs).await?,
+            Some(_) => self.first_since(source, "min(started_at)", Outcome::Failed, &lasting).await?,
             None => None,
         };
-        let ok_since =
-            self.first_since(source, "min(finished_at)", Outcome::Success, &[Outcome::Success], &runs).await?;
+        let ok_since = self.first_since(source, "min(finished_at)", Outcome::Success, &[Outcome::Success]).await?;
         let daemon = Statement::new(
             r#"SELECT coalesce(finished_at, started_at) FROM sync_cycles WHERE source = $1 AND "trigger" <> $2
                ORDER BY id DESC LIMIT 1"#,
@@ -164,31 +148,16 @@ impl Store {
         time: &str,
         outcome: Outcome,
         lasting: &[Outcome],
-        runs: &[i64],
     ) -> Result<Option<Timestamp>, StoreError> {
         let lasting: Vec<&str> = lasting.iter().map(|outcome| outcome.as_str()).collect();
-        let runs = except(runs);
         let statement = Statement::new(format!(
-            "SELECT {time} FROM sync_cycles WHERE source = $1 AND outcome = $2{runs} AND id >
+            "SELECT {time} FROM sync_cycles WHERE source = $1 AND outcome = $2 AND {OF_ALL_USERS} AND id >
                  (SELECT coalesce(max(id), 0) FROM sync_cycles
-                  WHERE source = $1{runs} AND outcome IS NOT NULL AND outcome NOT IN ('{}'))",
+                  WHERE source = $1 AND {OF_ALL_USERS} AND outcome IS NOT NULL AND outcome NOT IN ('{}'))",
             lasting.join("', '"),
         ));
         let statement = statement.bind(source).bind(outcome.as_str());
         Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at").unwrap_or_default())
-    }
-
-    /// The rows of `sync_cycles` that `provision` wrote for one user.
-    async fn runs_for_one_user(&self) -> Result<BTreeSet<i64>, StoreError> {
-        let statement = Statement::new(format!(
-            "SELECT detail FROM audit_log WHERE action IN ('provision', 'relink') ORDER BY id DESC LIMIT {RECENT_RUNS}"
-        ));
-        let rows = unless_denied(self.connection().await.rows(statement).await)?;
-        let run = |row: &SqlRow| {
-            let detail = row.foreign_text(0).ok().flatten()?;
-            Some(serde_json::from_str::<RunDetail>(&detail).ok()?.cycle)
-        };
-        Ok(rows.iter().filter_map(run).collect())
     }
 
     async fn pause_times(&self) -> Result<PauseTimes, StoreError> {

@@ -22,6 +22,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/008_inspected_links.sql"),
     // Which answer of Graph decided, and whether a hold begins or ends.
     include_str!("postgres/009_request_id_and_phase.sql"),
+    // Whether a cycle was a run for one user, and whether it compared the whole learner database.
+    include_str!("postgres/010_cycle_kind.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

@@ -20,6 +20,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/008_inspected_links.sql"),
     // Which answer of Graph decided, and whether a hold begins or ends.
     include_str!("sqlite/009_request_id_and_phase.sql"),
+    // Whether a cycle was a run for one user, and whether it compared the whole learner database.
+    include_str!("sqlite/010_cycle_kind.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

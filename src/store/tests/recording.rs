@@ -218,6 +218,7 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
         },
         requests: 10,
         error: Some("none really".to_owned()),
+        full_comparison: Some(true),
     };
     store.finish_cycle(cycle, &end).await.unwrap();
     let row = store.last_cycle(Some(SOURCE)).await.unwrap().unwrap();
@@ -233,15 +234,20 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
             counts: end.counts,
             requests: end.requests,
             error: end.error,
+            single_user: false,
+            full_comparison: Some(true),
         }
     );
     assert_eq!(store.last_complete_cycle(SOURCE).await.unwrap(), Some(at(3).at));
     assert_eq!(store.last_complete_cycle("another").await.unwrap(), None);
     assert_eq!(store.state().await.unwrap().clock, end.clock);
-    assert_eq!(store.last_success(SOURCE, &[]).await.unwrap(), Some(row.clone()));
-    assert_eq!(store.last_success(SOURCE, &[row.id.0]).await.unwrap(), None);
-    store.begin_cycle(SOURCE, Trigger::Signal, at(5).at).await.unwrap();
-    assert_eq!(store.last_success(SOURCE, &[]).await.unwrap(), Some(row));
-    assert_eq!(store.last_success("another", &[]).await.unwrap(), None);
+    assert_eq!(store.last_success(SOURCE).await.unwrap(), Some(row.clone()));
+    let only = store.begin_single_user_cycle(SOURCE, Trigger::Command, at(5).at, None).await.unwrap();
+    let end = CycleEnd { full_comparison: None, error: None, ..end };
+    store.finish_cycle(only, &end).await.unwrap();
+    let found = store.cycle(only).await.unwrap().unwrap();
+    assert_eq!((found.single_user, found.full_comparison), (true, None));
+    assert_eq!(store.last_success(SOURCE).await.unwrap(), Some(row));
+    assert_eq!(store.last_success("another").await.unwrap(), None);
     assert_eq!(store.sources().await.unwrap(), ["another", SOURCE, "tenant/configured"]);
 }

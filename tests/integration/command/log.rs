@@ -152,6 +152,13 @@ async fn the_audit_log_and_the_cycles_are_listed() {
     assert!(csv.starts_with("cycle,source,trigger,") && csv.lines().count() == 2, "{csv}");
     let words = world.run_program(&["log", "cycles"], 0).stdout;
     assert!(words.contains("12 in scope, 12 created"), "{words}");
+    assert!(words.lines().nth(1).unwrap().contains("full comparison"), "{words}");
+    assert_eq!(words.matches("full comparison").count(), 1, "{words}");
+    world.run_program(&["resume"], 0);
+    world.run_program(&["provision", "ada.number0@harbourworks.example"], 0);
+    let words = world.run_program(&["log", "cycles", "--limit", "1"], 0).stdout;
+    assert!(words.contains("run for one user, "), "{words}");
+    assert!(!words.contains("full comparison"), "{words}");
     world.run_program(&["log", "audit", "--user", "x"], 2);
 }
 

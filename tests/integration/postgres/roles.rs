@@ -8,6 +8,7 @@ use serde_json::json;
 use self::setup::{COLUMNS, RoleSetup};
 use super::commands::database_check;
 use super::shared;
+use crate::world::World;
 
 /// Runs everything that a daemon does with the tables.
 async fn run_everything(setup: &RoleSetup) {
@@ -45,7 +46,10 @@ async fn run_everything(setup: &RoleSetup) {
     world.run_program(&["pause"], 0);
     world.run_program(&["sync"], 1);
     world.run_program(&["resume"], 0);
+    let last = |world: &World| world.run_program(&["status", "--json"], 0).json()["last_cycle"].clone();
+    let before = last(world);
     world.run_program(&["provision", &ids[12]], 0);
+    assert_eq!(last(world), before, "a run for one user is not the last cycle");
     world.run_program(&["plan"], 0);
     world.run_program(&["sync", "--dry-run"], 0);
     let status = world.run_program(&["status", "--json"], 0).json();
@@ -171,6 +175,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
              ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by,
                  DROP COLUMN request_id, DROP COLUMN phase;
+             ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison;
              DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action; UPDATE sync_state SET schema_version = 1",
         )
         .await;
