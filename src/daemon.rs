@@ -3,6 +3,7 @@
 mod credential_watch;
 mod event_loop;
 mod listener;
+mod record_writer;
 mod reload;
 mod signals;
 mod source_locks;

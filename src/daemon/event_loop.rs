@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::MissedTickBehavior;
 
 use super::credential_watch::file_states;
 use super::signals::{SignalRequest, Signals};
@@ -20,6 +21,8 @@ use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
 use crate::store::{Access, Store};
 
+/// How often the progress of a running cycle is published.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for the look after a cycle.
 const LOOK_TIME_AT_STOP: Duration = Duration::from_secs(10);
 
@@ -27,6 +30,8 @@ impl Daemon {
     /// Serves requests until a stop, and lets the running cycle finish its batch.
     pub(super) async fn serve(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
         let mut watchdog = Watchdog::new();
+        let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stopping = *self.stop.borrow();
             if stopping && self.running.is_none() {
@@ -62,13 +67,13 @@ impl Daemon {
                     self.finish_look(looked);
                 }
                 () = self.status_reporter.probed(&self.app) => {
-                    if self.running.is_some() {
-                        let words = self.progress.state().in_words(Instant::now(), (self.app.clock)());
-                        self.status_reporter.progressed(words);
-                    }
                     if self.status_reporter.needs_look() && self.running.is_none() && self.looking.is_none() {
                         self.request_look();
                     }
+                }
+                _ = progress.tick(), if self.running.is_some() => {
+                    let words = self.progress.state().in_words(Instant::now(), (self.app.clock)());
+                    self.status_reporter.progressed(words);
                 }
                 () = self.credentials.changed(&self.app), if self.credential_failed && self.running.is_none() => {
                     tracing::info!("a credential file has changed; a cycle starts at once");

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::record_writer::RecordWriter;
 use super::systemd;
 use crate::config::Config;
 use crate::model::{Clock, ProvisioningState, StateReport};
@@ -56,7 +57,7 @@ struct DiskProbe {
 
 /// Keeps the facts that the daemon knows, and publishes the state that they make.
 pub(super) struct StatusReporter {
-    places: RecordPlaces,
+    writer: RecordWriter,
     record: StatusRecord,
     published: watch::Sender<StatusRecord>,
     clock: Clock,
@@ -72,7 +73,6 @@ pub(super) struct StatusReporter {
     look_due: Option<Instant>,
     /// Why the disk is unusable.
     disk_trouble: Option<RecordedFinding>,
-    is_write_failure_logged: bool,
     interval: tokio::time::Interval,
     probe: Option<DiskProbe>,
 }
@@ -107,10 +107,11 @@ impl StatusReporter {
             reason: String::new(),
             summary: Some(summary),
         };
+        let places = RecordPlaces::new(&config.path, Some(&paths.state_directory), environment);
         let mut interval = tokio::time::interval(DISK_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         Self {
-            places: RecordPlaces::new(&config.path, Some(&paths.state_directory), environment),
+            writer: RecordWriter::new(move |record| places.write(record)),
             published: watch::Sender::new(record.clone()),
             record,
             clock: app.clock,
@@ -120,7 +121,6 @@ impl StatusReporter {
             look_trouble: None,
             look_due: None,
             disk_trouble: None,
-            is_write_failure_logged: false,
             interval,
             probe: None,
         }
@@ -242,11 +242,13 @@ impl StatusReporter {
         self.publish();
     }
 
+    /// Writes the last record.
     pub(super) fn stopped(&mut self) {
         self.record.next_cycle_at = None;
         self.record.is_cycle_running = false;
         self.record.stopped_at = Some((self.clock)());
         self.write();
+        self.writer.finish();
     }
 
     /// Resolves after each look at the disk. Dropping the future loses nothing.
@@ -310,14 +312,7 @@ impl StatusReporter {
 
     fn write(&mut self) {
         self.record.written_at = (self.clock)();
-        match self.places.write(&self.record) {
-            Ok(()) => self.is_write_failure_logged = false,
-            Err(error) if !self.is_write_failure_logged => {
-                self.is_write_failure_logged = true;
-                tracing::warn!("cannot write the status record for `learner-sync status`: {error}");
-            }
-            Err(_) => {}
-        }
+        self.writer.write(self.record.clone());
     }
 
     /// The line that `systemctl status` shows.

@@ -202,8 +202,11 @@ async fn a_full_disk_blocks_and_room_ends_it() {
 async fn a_long_cycle_shows_how_far_it_is() {
     let world = World::start(users(1).0).await;
     let (daemon, gate) = daemon_in_cycle(&world).await;
+    let begun = std::time::Instant::now();
     let is_reading = async || (status(&world)["progress"] == json!("reading users")).then_some(());
     eventually("the progress is shown", is_reading).await;
+    // The disk is probed every ten seconds; progress is published far more often.
+    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
     assert!(world.run_program(&["status"], 0).stdout.contains("reading users"));
     gate.release();
     logged_state(&daemon, "ok", 1).await;
