@@ -8,7 +8,7 @@ use std::io::{BufRead, IsTerminal, Read};
 use self::source::FormerSource;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, counted, is_or_are, print, print_sentences};
-use super::status::{held_table, print_recreated};
+use super::status::{held_list, print_recreated};
 use crate::model::{Clock, ClockFinding, is_valid_approval_age};
 use crate::runtime::{Paths, configured_source};
 use crate::store::{HeldUser, StoreError};
@@ -68,7 +68,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if open.is_empty() {
         print("No users are held.")?;
     } else {
-        print(&held_table(&open))?;
+        print(&held_list(&open))?;
     }
     print_recreated(store.recreated_users(&source).await?)?;
     if let Some(expected) = expect.filter(|expected| *expected != open.len()) {

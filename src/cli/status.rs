@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub(super) use self::screen::{held_table, print_recreated};
+pub(super) use self::screen::{held_list, print_recreated};
 use super::check::disk_warnings;
 use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line, visible_lines};
 use super::{logging, owner};
@@ -256,6 +256,14 @@ impl View {
             None => self.summary.as_ref().and_then(|summary| summary.next_cycle_at),
         };
         next.filter(|_| self.daemon.is_some() && self.cycle != self.daemon)
+    }
+
+    /// Since when provisioning is paused, and by whom, as far as that is known; none while it is not paused.
+    fn pause(&self) -> Option<(Option<Timestamp>, Option<&str>)> {
+        let summary = self.summary.as_ref().filter(|summary| summary.paused)?;
+        // What the daemon recorded has no names.
+        let by = self.overview.as_ref().and_then(|overview| overview.pauses.paused_by.as_deref());
+        Some((summary.paused_at, by))
     }
 
     fn clock(&self) -> Option<ClockFinding> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::View;
 use crate::cli::output::seconds;
-use crate::model::{ClockFinding, LearnerId, LockHolder, StateReport};
+use crate::model::{ClockFinding, LearnerId, LockHolder, Routes, StateReport};
 use crate::runtime::status::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusRecord};
 use crate::store::{FailingUser, HeldUser, SourceOverview};
 
@@ -24,6 +24,8 @@ impl View {
             "exit_code": state.exit_code(),
             "source": summary.map(|summary| &summary.source),
             "paused": summary.map(|summary| summary.paused),
+            "paused_at": self.pause().and_then(|(at, _)| at).map(seconds),
+            "paused_by": self.pause().and_then(|(_, by)| by),
             "enabled": self.enabled,
             "last_cycle": summary.and_then(|summary| cycle(&summary.last_cycle)),
             "last_success": summary.and_then(|summary| cycle(&summary.last_success)),
@@ -106,19 +108,24 @@ fn holder_as_json(holder: &LockHolder) -> Value {
 }
 
 fn held_as_json(user: &HeldUser) -> Value {
-    let HeldUser { entra_id, action, reason, since, approved, learner, user_name } = user;
+    let HeldUser { entra_id, action, reason, since, approved, learner, user_name, routes } = user;
     let (approved_at, approved_by) = approved.clone().unzip();
     json!({
         "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json), "user_name": user_name,
         "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
-        "approved_at": approved_at.map(seconds), "approved_by": approved_by,
+        "approved_at": approved_at.map(seconds), "approved_by": approved_by, "via": routes.as_ref().map(routes_as_json),
     })
 }
 
 fn failing_as_json(user: &FailingUser) -> Value {
-    let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } = user;
+    let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name, routes } = user;
     json!({
         "entra_id": entra_id.to_string(), "user_name": user_name, "reason": reason.as_str(), "detail": detail,
         "first_at": seconds(*first_at), "last_at": seconds(*last_at), "attempts": attempts,
+        "via": routes.as_ref().map(routes_as_json),
     })
+}
+
+fn routes_as_json(routes: &Routes) -> Value {
+    routes.as_slice().iter().map(ToString::to_string).collect()
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ColumnConstraint, Table};
-
 use super::View;
-use crate::cli::narrow::{ListColumns, ListRow, NARROW, wrap};
+use crate::cli::narrow::{ListColumns, ListRow, wrap};
 use crate::cli::output::{Failure, action_in_words, print_sentences, seconds, shown, table, visible_lines};
 use crate::cycle::ends_soon;
-use crate::model::{ClockFinding, ProvisioningState, StateReport, Status, UnreadableRow};
+use crate::model::{
+    Action, ClockFinding, ProvisioningState, Reason, Route, Routes, StateReport, Status, UnreadableRow,
+};
 use crate::runtime::status::{CycleNumbers, LearnerNumbers, StatusRecord, StatusSummary, by_reason, total};
 use crate::store::{FailingUser, HeldUser};
 
@@ -121,7 +121,13 @@ impl View {
         if !self.enabled {
             screen.text("Provisioning is disabled: no cycle runs while provisioning.users = false.");
         }
-        if self.summary.as_ref().is_some_and(|summary| summary.paused) {
+        if let Some((since, by)) = self.pause() {
+            let since = since.map(|since| format!(" since {}", seconds(since))).unwrap_or_default();
+            let by = by.map(|by| format!(" by {}", shown(by))).unwrap_or_default();
+            let paused = format!("{since}{by}");
+            if !paused.is_empty() {
+                screen.line("Paused", paused.trim_start());
+            }
             screen.text("Provisioning is paused; resume it with `learner-sync resume`.");
         }
         let ends_at = self.summary.as_ref().and_then(|summary| summary.credential_ends_at);
@@ -161,7 +167,7 @@ impl View {
             };
             screen.heading(&format!("Held ({users}); {advice}: {reasons}"));
             if shown_held > 0 {
-                screen.table(&held_rows(&held[..shown_held]));
+                screen.list(&held_list(&held[..shown_held]));
             }
             screen.others(users.saturating_sub(shown_held as u64), lists);
         }
@@ -217,8 +223,8 @@ impl Screen {
         self.text(text);
     }
 
-    fn table(&mut self, rows: &Table) {
-        let _ = writeln!(self.text, "{}", rows.trim_fmt());
+    fn list(&mut self, list: &str) {
+        let _ = writeln!(self.text, "{list}");
     }
 
     fn wrapped(&self, text: &str, indent: usize) -> String {
@@ -237,15 +243,18 @@ impl Screen {
             return;
         }
         let rows = users.iter().map(|user| {
-            let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } = user;
+            let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name, routes } = user;
             let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
             let detail = detail.as_deref().map(shown).unwrap_or_default();
-            let detail = if whole { detail } else { shortened(&detail, MAX_DETAIL) };
+            let mut detail = if whole { detail } else { shortened(&detail, MAX_DETAIL) };
+            if let Some(routes) = routes.as_ref().filter(|_| *reason == Reason::Waiting) {
+                detail.push_str(&format!("; last assigned {}", routes_in_words(routes)));
+            }
             let narrow = [reason.to_string(), format!("{user}\n{detail}")];
             let (first, last, attempts) = (seconds(*first_at), seconds(*last_at), attempts.to_string());
             ListRow { cells: vec![reason.to_string(), user, first, last, attempts, detail], narrow }
         });
-        let _ = writeln!(self.text, "{}", FAILING.list(rows.collect()));
+        self.list(&FAILING.list(rows.collect()));
     }
 }
 
@@ -312,33 +321,34 @@ fn in_words(numbers: &CycleNumbers) -> String {
     }
 }
 
-/// The held users, one line each.
-pub(in crate::cli) fn held_table(held: &[HeldUser]) -> String {
-    held_rows(held).trim_fmt()
+/// The held users as a list.
+pub(in crate::cli) fn held_list(held: &[HeldUser]) -> String {
+    let rows = held.iter().map(|user| {
+        let HeldUser { entra_id, action, reason, since, approved, learner, user_name, routes } = user;
+        let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
+        let learner = learner.as_ref().map(|learner| shown(&learner.to_string())).unwrap_or_default();
+        let approved =
+            approved.as_ref().map(|(at, by)| format!("{} by {}", seconds(*at), shown(by))).unwrap_or_default();
+        let lost = routes.as_ref().filter(|_| *action == Action::Deactivate).map(routes_in_words).unwrap_or_default();
+        let action = action_in_words(*action, Status::Held, None);
+        let more = [("approved at", &approved), ("last assigned", &lost)];
+        let more = more.into_iter().filter(|(_, text)| !text.is_empty());
+        let more: String = more.map(|(label, text)| format!("\n{label} {text}")).collect();
+        let narrow = [action.clone(), format!("{user}\n{reason}{more}")];
+        ListRow { cells: vec![action, reason.to_string(), user, learner, seconds(*since), approved, lost], narrow }
+    });
+    HELD.list(rows.collect())
 }
 
-fn held_rows(held: &[HeldUser]) -> Table {
-    let headers = ["action", "reason", "user", "learner", "since", "approved"];
-    let mut rows = table(&headers);
-    if rows.width().is_some_and(|width| width < NARROW) {
-        rows = table(&["action", "reason", "user"]);
-        for HeldUser { entra_id, action, reason, user_name, .. } in held {
-            let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-            rows.add_row([&*action_in_words(*action, Status::Held, None), reason.as_str(), &user]);
-        }
-        for column in rows.column_iter_mut().take(2) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        return rows;
-    }
-    for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {
-        let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-        let learner = learner.as_ref().map(ToString::to_string).unwrap_or_default();
-        let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
-        let action = action_in_words(*action, Status::Held, None);
-        rows.add_row([&*action, reason.as_str(), &user, &learner, &seconds(*since), &approved]);
-    }
-    rows
+const HELD: ListColumns = ListColumns(&["action", "reason", "user", "learner", "since", "approved", "last assigned"]);
+
+/// `directly, through the group 0a1b…`
+fn routes_in_words(routes: &Routes) -> String {
+    let route = |route: &Route| match route {
+        Route::Direct => "directly".to_owned(),
+        Route::Group(group) => format!("through the group {group}"),
+    };
+    routes.as_slice().iter().map(route).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

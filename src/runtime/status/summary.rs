@@ -173,7 +173,7 @@ impl StatusSummary {
         let SourceOverview { cycles, pauses, learners, held, approved, failing, recreated, unreadable } = overview;
         let CycleHistory { last, last_ended, last_success, last_failure, failing_since, ok_since, daemon_seen_at } =
             cycles;
-        let PauseTimes { paused_at, resumed_at } = *pauses;
+        let PauseTimes { paused_at, paused_by: _, resumed_at } = *pauses;
         let LearnerCounts { active, inactive, linked, active_unlinked } = *learners;
         let (failing, skipped): (Vec<_>, Vec<_>) = failing.tallies.iter().partition(|tally| tally.reason.is_failure());
         let numbers = |tallies: Vec<&ReasonTally>| tallies.into_iter().map(ReasonNumbers::from).collect();

@@ -327,7 +327,7 @@ async fn last_logged_user(
 }
 
 /// Parses a value of `via`. Equal values are parsed once and shared.
-fn parse_routes(parsed: &mut BTreeMap<String, Routes>, text: &str) -> Result<Routes, DbError> {
+pub(super) fn parse_routes(parsed: &mut BTreeMap<String, Routes>, text: &str) -> Result<Routes, DbError> {
     if let Some(routes) = parsed.get(text) {
         return Ok(routes.clone());
     }

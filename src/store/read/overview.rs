@@ -58,11 +58,13 @@ pub struct CycleHistory {
     pub daemon_seen_at: Option<Timestamp>,
 }
 
-/// The times of the last pause and the last resume.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The last pause and the last resume, as far as the audit log can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PauseTimes {
     /// The last pause.
     pub paused_at: Option<Timestamp>,
+    /// The system user who paused.
+    pub paused_by: Option<String>,
     /// The last resume.
     pub resumed_at: Option<Timestamp>,
 }
@@ -161,13 +163,16 @@ impl Store {
     }
 
     async fn pause_times(&self) -> Result<PauseTimes, StoreError> {
-        let time = async |action: &str| {
+        let last = async |action: &str| {
             let statement =
-                Statement::new("SELECT at FROM audit_log WHERE action = $1 ORDER BY id DESC LIMIT 1").bind(action);
+                Statement::new("SELECT at, actor FROM audit_log WHERE action = $1 ORDER BY id DESC LIMIT 1")
+                    .bind(action);
             let row = unless_denied(self.connection().await.optional_row(statement).await)?;
-            Ok::<_, StoreError>(row.and_then(|row| row.time(0, "audit_log.at").ok()))
+            let time = row.as_ref().and_then(|row| row.time(0, "audit_log.at").ok());
+            Ok::<_, StoreError>((time, row.and_then(|row| Some(row.foreign_text(1).ok()??.into_owned()))))
         };
-        Ok(PauseTimes { paused_at: time("pause").await?, resumed_at: time("resume").await? })
+        let ((paused_at, paused_by), (resumed_at, _)) = (last("pause").await?, last("resume").await?);
+        Ok(PauseTimes { paused_at, paused_by, resumed_at })
     }
 
     /// Also counts the approved users, whose changes the next cycle applies.

@@ -24,7 +24,7 @@ impl Store {
         Ok(held
             .into_iter()
             .map(|user| {
-                let HeldUser { entra_id, action, reason, since, approved, learner: _, user_name } = user;
+                let HeldUser { entra_id, action, reason, since, approved, user_name, .. } = user;
                 (entra_id, HeldEntry { action, reason, since, approved, user_name })
             })
             .collect())

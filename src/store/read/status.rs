@@ -1,11 +1,13 @@
 //! Held and failing users as `status` and `approve` show them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::linked::parse_routes;
 use super::records::deletable;
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject, UnreadableRow};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Routes, RowSubject, UnreadableRow};
 use crate::store::db::{SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -27,6 +29,8 @@ pub struct HeldUser {
     pub learner: Option<LearnerId>,
     /// The learner's user name.
     pub user_name: Option<String>,
+    /// How the user was last assigned, if that can be read.
+    pub routes: Option<Routes>,
 }
 
 /// A failing, skipped or waiting user, with its name.
@@ -46,6 +50,8 @@ pub struct FailingUser {
     pub attempts: u64,
     /// The learner's user name, or the one in the log when there is no learner.
     pub user_name: Option<String>,
+    /// How the user was last assigned, if there is a link that can be read.
+    pub routes: Option<Routes>,
 }
 
 /// The numbers of learners.
@@ -77,7 +83,8 @@ impl Store {
             "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name},
                     {place},
                     EXISTS (SELECT 1 FROM sync_held o WHERE o.source = h.source AND o.entra_id = lower(h.entra_id)
-                                                          AND o.entra_id <> h.entra_id)
+                                                          AND o.entra_id <> h.entra_id),
+                    l.via
              FROM {} h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
@@ -95,6 +102,7 @@ impl Store {
                 approved: approved_at.map(|at| (at, approved_by.unwrap_or_default().to_owned())),
                 learner: self.layout.optional_learner_at(row, 6)?,
                 user_name: row.foreign_text(7)?.map(Cow::into_owned),
+                routes: routes_at(row, 10),
             })
         };
         self.query_readable(statement.bind(source), read, unreadable_hold).await
@@ -130,7 +138,7 @@ impl Store {
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
                     coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
                                            WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
-                                           ORDER BY p.id DESC LIMIT 1)), {place}
+                                           ORDER BY p.id DESC LIMIT 1)), {place}, l.via
              FROM {rows} f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
@@ -145,6 +153,7 @@ impl Store {
                 last_at: row.time(4, "sync_failures.last_at")?,
                 attempts: row.count(5, "sync_failures.attempts")?,
                 user_name: row.foreign_text(6)?.map(Cow::into_owned),
+                routes: routes_at(row, 8),
             })
         };
         let unreadable = |row: &SqlRow, column| deletable(row, column, "sync_failures", 7, |_| RowSubject::Failure);
@@ -180,6 +189,12 @@ impl Store {
             active_unlinked: active.saturating_sub(active_linked),
         })
     }
+}
+
+/// The routes of a link; none when there is no link, or it cannot be read, which another read reports.
+fn routes_at(row: &SqlRow, index: usize) -> Option<Routes> {
+    let text = row.json(index, "sync_links.via").ok()?;
+    parse_routes(&mut BTreeMap::new(), text).ok()
 }
 
 /// The table, or its first rows of the source `$1`. The names are looked up for these alone.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{Cause, ClockFault, ClockFinding, Outcome};
+use crate::model::{Cause, ClockFault, ClockFinding, Outcome, Route};
 use crate::plan::{Counts, EndedHold, EndedHolds, MemberCounts};
 
 fn at(hour: u32) -> WriteContext<'static> {
@@ -87,6 +87,7 @@ async fn a_hold_keeps_its_beginning_and_an_approval_covers_one_action(kind: Kind
             approved: Some((at(3).at, "root".to_owned())),
             learner: Some(LearnerId::Number(1)),
             user_name: Some("user1@example.org".to_owned()),
+            routes: Some([Route::Direct].into_iter().collect()),
         }]
     );
     assert_eq!(store.held(SOURCE).await.unwrap()[&id].approved, Some((at(3).at, "root".to_owned())));

@@ -122,6 +122,34 @@ async fn status_shows_held_users() {
 }
 
 #[apply(on_both)]
+async fn status_and_approve_say_how_held_and_waiting_users_were_assigned() {
+    let (mut tenant, ids) = users(5);
+    let group = tenant.add_group("Divers");
+    ids[..3].iter().for_each(|id| {
+        tenant.unassign(id);
+        tenant.add_member(&group, id);
+    });
+    tenant.assign_group(&group);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| ids[..3].iter().for_each(|id| tenant.remove_member(&group, id)));
+    world.run_program(&["sync"], 3);
+    world.configure("[safety]\ndeactivate_after = \"1d\"");
+    world.sim.tenant(|tenant| tenant.unassign(&ids[3]));
+    world.run_program(&["sync"], 3);
+    let status = world.run_program(&["status", "--json"], 0).json();
+    let via = |list: &str| -> Vec<Value> {
+        status[list].as_array().unwrap().iter().map(|user| user["via"].clone()).collect()
+    };
+    assert_eq!((via("held"), via("failing")), (vec![json!([group]); 3], vec![json!(["direct"])]), "{status}");
+    let words = world.run_program(&["status"], 0).stdout;
+    let lost = format!("through the group {group}");
+    assert_eq!((words.matches(&lost).count(), words.matches("last assigned directly").count()), (3, 1), "{words}");
+    let words = world.run_program(&["approve"], 2).stdout;
+    assert_eq!(words.matches(&lost).count(), 3, "{words}");
+}
+
+#[apply(on_both)]
 async fn the_counts_are_complete_and_the_lists_end() {
     let (mut tenant, ids) = users(3);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();

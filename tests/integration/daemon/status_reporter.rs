@@ -36,6 +36,12 @@ async fn a_pause_and_a_resume_show_at_once_everywhere() {
     let at = world.value("SELECT count(*) FROM audit_log WHERE action = 'pause'").await;
     assert_eq!(at, "1");
     assert!(paused["since"].is_string(), "{paused}");
+    let actor = world.value("SELECT actor FROM audit_log WHERE action = 'pause'").await;
+    assert_eq!((&paused["paused_at"], &paused["paused_by"]), (&paused["since"], &json!(actor)));
+    let words = world.run_program(&["status"], 0).stdout;
+    let paused = words.lines().find(|line| line.starts_with("Paused        since ")).unwrap();
+    assert!(paused.ends_with(&format!(" by {actor}")), "{words}");
+    assert!(words.contains("Next cycle    none, because provisioning is paused"), "{words}");
     world.run_program(&["resume"], 0);
     logged_state(&daemon, "ok", 2).await;
     assert_eq!(status(&world)["state"], json!("ok"));
