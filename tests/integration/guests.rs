@@ -46,6 +46,35 @@ async fn a_guest_is_called_as_in_the_home_tenant() {
 }
 
 #[apply(on_both)]
+async fn the_log_of_a_guest_is_found_by_each_name() {
+    let (tenant, ada) = with_guest();
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world
+        .execute(&format!(
+            "INSERT INTO provisioning_log (cycle_id, at, action, status, entra_id, user_name, reason, changes)
+         SELECT cycle_id, at, action, status, entra_id, 'former@partner.example', reason, changes
+         FROM provisioning_log WHERE entra_id = '{ada}'"
+        ))
+        .await;
+    let found = |world: &World, name: &str| {
+        let document = world.run_program(&["log", "--format", "json", "--user", name], 0).json();
+        let users = document.as_array().unwrap().iter().map(|row| row["entra_id"].as_str().unwrap().to_owned());
+        users.collect::<Vec<_>>()
+    };
+    let names = [HOME, STORED, &STORED.to_uppercase(), "Former@partner.example", &ada];
+    for name in names {
+        assert_eq!(found(&world, name), [&*ada, &ada], "{name}");
+    }
+    // A user without a learner is known by the log alone.
+    world.execute(&format!("DELETE FROM learners WHERE external_id = '{ada}'")).await;
+    for name in names {
+        assert_eq!(found(&world, name), [&*ada, &ada], "{name}");
+    }
+    assert_eq!(found(&world, "nobody@partner.example"), [""; 0]);
+}
+
+#[apply(on_both)]
 async fn an_upgrade_renames_a_guest_only_after_an_approval() {
     let (mut world, ada) = upgraded().await;
     let report = world.cycle().await;

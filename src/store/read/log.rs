@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::{Action, Attribute, EntraId, LearnerId, Phase, Reason, RowSubject, Status, UnreadableRow};
+use crate::model::{
+    Action, Attribute, EntraId, LearnerId, Phase, Reason, RowSubject, Status, UnreadableRow, home_name,
+};
 use crate::store::cycles::{CycleId, CycleRow, cycle_row};
 use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
 use crate::store::error::StoreError;
@@ -180,21 +182,32 @@ impl Store {
     async fn push_user(&self, statement: &mut Statement<'_>, user: &str) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         let folded = user.to_ascii_lowercase();
+        // The learner of a guest has the name in the home tenant, unless the mapping says otherwise.
+        let names: Vec<String> = [folded.clone()].into_iter().chain(home_name(&folded)).collect();
         let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
         let name = connection.folded(&format!("r.{}", self.layout.attribute(Attribute::UserName)));
         // The rows of a learner that has this name now may have another one.
         let mut linked = Statement::new(format!(
-            "SELECT l.entra_id FROM {table} r JOIN sync_links l ON l.learner_id = r.{id} WHERE {within} AND {name} = "
+            "SELECT l.entra_id FROM {table} r JOIN sync_links l ON l.learner_id = r.{id} WHERE {within} AND {name} IN"
         ));
-        linked.push_bind(folded.clone()).push(" UNION SELECT entra_id FROM sync_links WHERE entra_id = ");
+        linked.push_list(&names).push(" UNION SELECT entra_id FROM sync_links WHERE entra_id = ");
         linked.push_bind(folded.clone());
-        let linked = connection.rows(linked).await?;
+        let mut linked = connection.rows(linked).await?;
         let is_known = !linked.is_empty();
+        if !is_known {
+            // A former name, or the name of a user without a link.
+            let mut named = Statement::new("SELECT DISTINCT entra_id FROM provisioning_log WHERE ");
+            named.push(connection.folded("user_name")).push(" IN").push_list(&names);
+            linked = connection.rows(named).await?;
+        }
         let linked = linked.iter().filter_map(|row| row.foreign_text(0).ok().flatten().map(Cow::into_owned));
         // Entra ids are compared as text: a user name may consist of digits.
         let users: BTreeSet<String> = linked.chain([folded.clone()]).collect();
-        statement.push(" AND id IN (SELECT id FROM provisioning_log WHERE ").push(connection.folded("user_name"));
-        statement.push(" = ").push_bind(folded);
+        statement.push(" AND id IN (SELECT id FROM provisioning_log WHERE false");
+        for name in names {
+            statement.push(" UNION SELECT id FROM provisioning_log WHERE ").push(connection.folded("user_name"));
+            statement.push(" = ").push_bind(name);
+        }
         for user in users {
             statement.push(" UNION SELECT id FROM provisioning_log WHERE entra_id = ").push_bind(user);
         }
