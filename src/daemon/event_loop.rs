@@ -259,7 +259,7 @@ impl Daemon {
     pub(super) async fn record(&self, record: DaemonRecord) {
         let what = match record {
             DaemonRecord::NextCycle(_) => "the time of the next cycle",
-            DaemonRecord::Reload(_) => "the reload",
+            DaemonRecord::Reload { .. } => "the reload",
             DaemonRecord::Signal { .. } => "the signal",
         };
         let app = Arc::clone(&self.app);
@@ -268,7 +268,13 @@ impl Daemon {
             match record {
                 DaemonRecord::NextCycle(at) => store.set_next_cycle_at(at).await?,
                 // The sender of a signal is unknown.
-                DaemonRecord::Reload(at) => store.audit("SIGHUP", "reload", None, at).await?,
+                DaemonRecord::Reload { rejected, at } => {
+                    let detail = match rejected {
+                        None => json!({ "outcome": "applied" }),
+                        Some(error) => json!({ "outcome": "rejected", "error": error }),
+                    };
+                    store.audit("SIGHUP", "reload", Some(&detail.to_string()), at).await?;
+                }
                 DaemonRecord::Signal { full, at } => {
                     let actor = if full { "SIGUSR2" } else { "SIGUSR1" };
                     let detail = json!({ "full": full }).to_string();
@@ -287,12 +293,12 @@ impl Daemon {
 }
 
 /// A detail that the daemon writes into the learner database outside of cycles.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum DaemonRecord {
     /// When the next cycle is due, for `status`.
     NextCycle(Option<Timestamp>),
-    /// The configuration was reloaded.
-    Reload(Timestamp),
+    /// The configuration was reloaded, or rejected for this reason.
+    Reload { rejected: Option<String>, at: Timestamp },
     /// A signal requested a cycle.
     Signal { full: bool, at: Timestamp },
 }

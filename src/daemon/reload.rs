@@ -65,7 +65,7 @@ impl Daemon {
                 if self.app.config.http.is_none() {
                     self.status_reporter.listener_changed(None);
                 }
-                self.record(DaemonRecord::Reload((self.app.clock)())).await;
+                self.record(DaemonRecord::Reload { rejected: None, at: (self.app.clock)() }).await;
                 // The application may be another one.
                 self.request_look();
                 if cycle_follows && !self.status_reporter.is_paused() {
@@ -81,7 +81,8 @@ impl Daemon {
                     error => chain(error),
                 };
                 tracing::error!("configuration not reloaded, the old one stays: {error}");
-                self.status_reporter.reload_rejected(error);
+                self.status_reporter.reload_rejected(error.clone());
+                self.record(DaemonRecord::Reload { rejected: Some(error), at: (self.app.clock)() }).await;
             }
         }
         systemd::notify_ready();

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::{EVERY_SECOND, daemon_in_cycle, reload, waiting_daemon, waiting_world};
 use crate::database::{apply, on_both};
 use crate::postgres::Server;
-use crate::program::users;
+use crate::program::{eventually, users};
 use crate::world::World;
 
 /// A mapping with another source for the title.
@@ -26,7 +26,8 @@ async fn a_valid_configuration_takes_effect_and_reschedules_the_next_cycle() {
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title = 'Sailor'").await, "2");
-    assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'reload'").await, "1");
+    let audit = world.query("SELECT actor, detail FROM audit_log WHERE action = 'reload'").await;
+    assert_eq!(audit, [["SIGHUP", r#"{"outcome":"applied"}"#]]);
     daemon.stop().await;
 }
 
@@ -63,6 +64,17 @@ async fn an_invalid_configuration_is_reported_and_the_old_one_stays() {
     world.configure("");
     std::fs::rename(world.path("secret"), world.path("secret.away")).unwrap();
     reload(&daemon, "configuration not reloaded, the old one stays", 3).await;
+
+    let audit = eventually("the reloads are in the audit log", async || {
+        let rows = world.query("SELECT actor, detail FROM audit_log WHERE action = 'reload' ORDER BY id").await;
+        (rows.len() == 3).then_some(rows)
+    })
+    .await;
+    for (row, why) in audit.iter().zip(["max_deactivatoins", "cannot read the file", "secret"]) {
+        let detail: serde_json::Value = serde_json::from_str(&row[1]).unwrap();
+        assert_eq!((&*row[0], &detail["outcome"]), ("SIGHUP", &serde_json::json!("rejected")));
+        assert!(detail["error"].as_str().unwrap().contains(why), "{detail}");
+    }
 
     // The mapping of the start still applies.
     world.sim.tenant(|tenant| drop(crate::program::add_assigned_user(tenant, "Grace", "Hopper")));
