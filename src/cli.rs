@@ -257,6 +257,7 @@ impl Command {
             Self::Sync(arguments) if arguments.json => FailureDocument::Cycle { lines: arguments.dry_run },
             Self::Plan(arguments) if arguments.is_json() => FailureDocument::Cycle { lines: true },
             Self::Check(arguments) if arguments.json => FailureDocument::Check,
+            Self::Check(_) => FailureDocument::CheckLine,
             Self::Status(arguments) if arguments.json => FailureDocument::Status,
             Self::Provision(arguments) if arguments.json => FailureDocument::Error,
             Self::Mapping(MappingCommand::Check(arguments)) if arguments.json => FailureDocument::Error,

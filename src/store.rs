@@ -43,8 +43,8 @@ pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{Access, HostReport, Inspected, MigrationResult};
 pub use self::read::{
-    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, PauseTimes, ReasonTally, RowPage,
-    RowRange, SourceOverview, UserListing,
+    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, NamedLearner, PauseTimes,
+    ReasonTally, RowPage, RowRange, SourceOverview, UserListing,
 };
 pub use self::state::{CredentialCheck, DatabaseState};
 pub use self::take_over::SourceRecords;

@@ -55,7 +55,9 @@ pub(super) fn run(arguments: Arguments, config: &Path) -> Result<u8, Failure> {
     let [tenant_id, client_id, enterprise_app, secret_file, database_url] =
         FirstKey::ALL.map(|key| values.remove(&key).unwrap_or_default());
     let state_directory = instance_of(&output).map(|_| state_directory_of(&output));
-    let first = FirstConfig { tenant_id, client_id, enterprise_app, secret_file, database_url, state_directory };
+    let password_file = secret_file_of(&output, "database-password");
+    let first =
+        FirstConfig { tenant_id, client_id, enterprise_app, secret_file, database_url, password_file, state_directory };
     let has_group = write(&output, &first)?;
     print_next_steps(&output, &first, has_group)?;
     Ok(DONE)

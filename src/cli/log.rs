@@ -52,7 +52,8 @@ struct Part {
     /// Only before this time.
     #[arg(long, value_name = "TIME")]
     until: Option<GivenTime>,
-    /// Only the last ROWS rows; without it a terminal shows the last 100, and a file or pipe gets all of them.
+    /// Only the last ROWS rows; without it a terminal shows the last 100, and a file or pipe gets all of them. 0 shows none,
+    /// and with --follow only new rows.
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
     /// Go on with new rows until Ctrl-C; as JSON, one document per line.
@@ -135,6 +136,10 @@ async fn print_rows(
     let by_default = limit.is_none() && std::io::stdout().is_terminal();
     let limit = if by_default { Some(TERMINAL_ROWS) } else { limit };
     let store = open(database).await?;
+    if store.is_none() && format == OutputFormat::Table {
+        super::output::print("The learner database does not exist yet: no cycle has run.")?;
+        return Ok(DONE);
+    }
     let mut printer = Printer::new(format, follow);
     let printed = async {
         let (rows, last) = print_pages(store.as_ref(), records, range, limit, &mut printer).await?;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::logging::is_journal_connected;
@@ -39,6 +40,8 @@ pub(super) enum FailureDocument {
         lines: bool,
     },
     Check,
+    /// The line of `check` without `--json`.
+    CheckLine,
     /// `{"error"}`
     Error,
     /// `{"state", "since", "reason", "exit_code", "error", "hint"}`
@@ -95,6 +98,9 @@ impl Failure {
             let _ = writeln!(error, "{priority}  hint: {}", visible(hint));
         }
         let code = self.code;
+        if document == FailureDocument::CheckLine && code == CONFIGURATION {
+            let _ = print("FAIL configuration        it cannot be used; the problems are listed above");
+        }
         if let Some(document) = self.document(document) {
             // A closed standard output does not change the exit code.
             let _ = print_json(&document);
@@ -106,7 +112,7 @@ impl Failure {
     pub(super) fn document(self, document: FailureDocument) -> Option<Value> {
         let Self { code, message, hint } = self;
         let document = match document {
-            FailureDocument::None => return None,
+            FailureDocument::None | FailureDocument::CheckLine => return None,
             FailureDocument::Error => json!({ "error": message, "hint": hint }),
             // Anything but the configuration is the learner database or the disk.
             FailureDocument::Status => {
@@ -247,9 +253,19 @@ pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, wh
     format!("{number} {what}{ending}")
 }
 
-/// A time to the second.
-pub(super) fn seconds(at: jiff::Timestamp) -> String {
+/// A time to the second, in UTC, for documents.
+pub(super) fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
+}
+
+/// A time to the second for people: in the zone of this machine, with its offset. `--since` takes it as it is.
+pub(super) fn local_time(at: Timestamp) -> String {
+    time_in(&TimeZone::system(), at)
+}
+
+fn time_in(zone: &TimeZone, at: Timestamp) -> String {
+    let local = at.to_zoned_datetime(zone.clone());
+    if local.offset().seconds() == 0 { seconds(at) } else { local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() }
 }
 
 /// The action, if it was carried out; otherwise what became of it.
@@ -390,6 +406,20 @@ mod tests {
         let hint = systemd_run_hint("certificate", Path::new("/etc/learner-sync/b.toml"));
         assert!(hint.contains("certificate:/etc/learner-sync/b-certificate.pem"), "{hint}");
         assert!(hint.contains("private-key:/etc/learner-sync/b-private-key.pem"), "{hint}");
+    }
+
+    #[test]
+    fn times_for_people_are_local_and_have_their_offset() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        for (at, expected) in [
+            ("2026-01-02T03:04:05.9Z", "2026-01-02T04:04:05+01:00"),
+            ("2026-07-01T22:30:00Z", "2026-07-02T00:30:00+02:00"),
+        ] {
+            let at: Timestamp = at.parse().unwrap();
+            assert_eq!(time_in(&zone, at), expected);
+            assert_eq!(expected.parse::<Timestamp>().unwrap().as_second(), at.as_second());
+            assert_eq!(time_in(&TimeZone::UTC, at), seconds(at));
+        }
     }
 
     #[test]

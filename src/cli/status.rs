@@ -258,7 +258,7 @@ impl View {
         next.filter(|_| self.daemon.is_some() && self.cycle != self.daemon)
     }
 
-    /// Since when provisioning is paused, and by whom, as far as that is known; none while it is not paused.
+    /// The time of the pause and the system user, as far as they are known; none while provisioning is not paused.
     fn pause(&self) -> Option<(Option<Timestamp>, Option<&str>)> {
         let summary = self.summary.as_ref().filter(|summary| summary.paused)?;
         // What the daemon recorded has no names.

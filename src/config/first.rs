@@ -43,6 +43,8 @@ pub(crate) struct FirstConfig {
     pub(crate) enterprise_app: String,
     pub(crate) secret_file: String,
     pub(crate) database_url: String,
+    /// The file that `learners.password_file` may name.
+    pub(crate) password_file: String,
     /// `state.directory`, if it is not the default.
     pub(crate) state_directory: Option<String>,
 }
@@ -50,14 +52,17 @@ pub(crate) struct FirstConfig {
 impl FirstConfig {
     /// The configuration file.
     pub(crate) fn text(&self) -> String {
-        let Self { tenant_id, client_id, enterprise_app, secret_file, database_url, state_directory } = self;
-        let [tenant_id, client_id, enterprise_app, secret_file, database_url] =
-            [tenant_id, client_id, enterprise_app, secret_file, database_url].map(|value| quoted(value));
+        let Self { tenant_id, client_id, enterprise_app, secret_file, database_url, password_file, state_directory } =
+            self;
+        let [tenant_id, client_id, enterprise_app, secret_file, database_url, password_file] =
+            [tenant_id, client_id, enterprise_app, secret_file, database_url, password_file].map(|value| quoted(value));
         let password = if database_url.contains("postgres") {
-            "# The password of the role. Over the socket of this machine, PostgreSQL needs none.\n\
-             #password_file = \"/etc/learner-sync/database-password\"\n"
+            format!(
+                "# The password of the role. Over the socket of this machine, PostgreSQL needs none.\n\
+                 #password_file = {password_file}\n"
+            )
         } else {
-            ""
+            String::new()
         };
         let state = state_directory.as_ref().map_or_else(String::new, |directory| {
             let directory = quoted(directory);
@@ -154,6 +159,7 @@ mod tests {
             enterprise_app: ID.to_owned(),
             secret_file: secret_file.to_owned(),
             database_url: database_url.to_owned(),
+            password_file: "/etc/learner-sync/b-database-password".to_owned(),
             state_directory: state_directory.map(str::to_owned),
         }
     }
@@ -192,7 +198,9 @@ mod tests {
             "postgres://learner_sync@db.example.org:5433/training?sslmode=verify-full&sslrootcert=/etc/ssl/it's\\.pem",
             "postgres://localhost/training?host=/run/post\"gresql",
         ] {
-            let config = loaded(&first(url, "/etc/learner-sync/client-secret", None));
+            let first = first(url, "/etc/learner-sync/client-secret", None);
+            assert!(first.text().contains("\n#password_file = \"/etc/learner-sync/b-database-password\"\n"));
+            let config = loaded(&first);
             assert_eq!(config.learners.database, DatabaseConfig::Postgres { url: url.to_owned() });
             assert_eq!(
                 (config.entra.tenant_id.as_str(), config.app.enterprise_app),

@@ -184,13 +184,7 @@ impl Report {
 
     /// The numbers in words, for a status line.
     pub fn summary(&self) -> String {
-        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } =
-            self.counts;
-        format!(
-            "{}, {in_scope} in scope, {created} created, {updated} updated, {deactivated} deactivated, {reactivated} \
-             reactivated, {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held",
-            self.outcome
-        )
+        format!("{}, {}", self.outcome, self.counts.in_words())
     }
 
     /// The row of `sync_cycles`.

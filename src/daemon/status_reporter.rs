@@ -338,7 +338,7 @@ impl StatusReporter {
         if let Some(http) = http {
             line.push_str(&format!("; {}", http.reason));
         }
-        if let Some(next) = next_cycle_at {
+        if let Some(next) = next_cycle_at.filter(|_| !self.is_paused()) {
             line.push_str(&format!("; next cycle at {next:.0}"));
         }
         line
@@ -347,7 +347,7 @@ impl StatusReporter {
 
 fn last_cycle(last: &CycleNumbers) -> String {
     let (Some(outcome), Some(at)) = (&last.outcome, last.finished_at) else { return String::new() };
-    format!("; last cycle at {at:.0}: {outcome}, {}", last.in_words())
+    format!("; last cycle at {at:.0}: {outcome}, {}", last.counts.in_words())
 }
 
 /// The number of the last cycle, if it has ended.

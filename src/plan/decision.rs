@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::Changes;
 use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, RequestId, Routes, Status};
 
@@ -228,7 +230,7 @@ impl Decision {
 }
 
 /// The numbers of a cycle, as `sync_cycles` and `sync --json` have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Distinct users that are assigned, enabled and pass the filters, rejected ones included.
     pub in_scope: u64,
@@ -259,6 +261,15 @@ impl Counts {
             Action::Deactivate => self.deactivated += 1,
             Action::Reactivate => self.reactivated += 1,
         }
+    }
+
+    /// All numbers.
+    pub fn in_words(&self) -> String {
+        let Self { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = self;
+        format!(
+            "{in_scope} in scope, {created} created, {updated} updated, {deactivated} deactivated, {reactivated} \
+             reactivated, {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held"
+        )
     }
 
     /// The number of actions that were carried out.

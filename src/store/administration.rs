@@ -42,7 +42,7 @@ impl Store {
                 }
             }
             let users: Vec<&String> = kinds.values().flatten().collect();
-            let detail = json!({ "source": source, "released": released, "people": users }).to_string();
+            let detail = json!({ "source": source, "released": released, "users": users }).to_string();
             write_audit(connection, actor, "approve", Some(&detail), at).await?;
             Ok(released)
         })

@@ -407,7 +407,8 @@ fn connection_hint(cause: &EngineReport) -> Option<String> {
             "the password comes from learners.password_file, else the systemd credential database-password, else PGPASSWORD, \
              else the password file of PostgreSQL. A command outside the unit gets the credential with: sudo systemd-run --pipe \
              --wait --collect --quiet --property=User=learner-sync \
-             --property=LoadCredential=database-password:FILE learner-sync check, with the FILE of that line of the unit"
+             --property=LoadCredential=database-password:FILE learner-sync check, where FILE is \
+             /etc/learner-sync/database-password, or /etc/learner-sync/NAME-database-password for learner-sync@NAME"
         }
         (None, Some("28000")) => {
             "check user and sslmode in learners.database_url, and pg_hba.conf on the server; a socket needs a map in \

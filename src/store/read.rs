@@ -1,5 +1,6 @@
 //! Reading the learner database: for the plan, and for `status`, `log` and `approve`.
 
+mod holders;
 mod linked;
 mod log;
 mod overview;
@@ -7,6 +8,7 @@ mod records;
 mod rows;
 mod status;
 
+pub use self::holders::NamedLearner;
 pub use self::log::{AuditRow, LogFilter, LogRow, RowPage, RowRange};
 pub use self::overview::{CycleHistory, PauseTimes, ReasonTally, SourceOverview, UserListing};
 pub use self::status::{FailingUser, HeldUser, LearnerCounts};

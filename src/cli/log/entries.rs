@@ -1,10 +1,10 @@
 //! The rows of the provisioning log, of the audit log and of the cycles.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::records::Records;
 use crate::cli::decisions::{NOTHING, short_change};
-use crate::cli::output::{action_in_words, seconds, shown, value_text};
+use crate::cli::output::{action_in_words, counted, local_time, seconds, shown, value_text};
 use crate::model::{LearnerId, Outcome, Phase};
 use crate::plan::Counts;
 use crate::runtime::status::CycleNumbers;
@@ -68,7 +68,7 @@ impl Records for Entries {
     fn cells(row: &LogRow) -> Vec<String> {
         vec![
             row.id.to_string(),
-            seconds(row.at),
+            local_time(row.at),
             action_in_words(row.action, row.status, row.phase),
             row.reason.to_string(),
             user(row),
@@ -81,7 +81,7 @@ impl Records for Entries {
         let (action, reason) = (action_in_words(row.action, row.status, row.phase), row.reason);
         let changes = Some(changes(row)).filter(|changes| !changes.is_empty());
         let why = std::iter::once(reason.to_string()).chain(changes).collect::<Vec<_>>().join("; ");
-        Some([seconds(row.at), format!("{action} {}\nentry {}: {why}", user(row), row.id)])
+        Some([local_time(row.at), format!("{action} {}\nentry {}: {why}", user(row), row.id)])
     }
 }
 
@@ -126,17 +126,10 @@ impl Records for Audit {
     fn cells(AuditRow { id: _, at, actor, action, detail }: &AuditRow) -> Vec<String> {
         let parsed = detail.as_ref().and_then(|detail| serde_json::from_str(detail).ok());
         let detail = match parsed {
-            Some(Value::Object(fields)) => {
-                // A list of hundreds of ids is for JSON and CSV.
-                let field = |(name, value): (&String, &Value)| match value {
-                    Value::Array(list) if list.len() > 3 => format!("{name}: {} of them", list.len()),
-                    value => format!("{name}: {}", value_text(value, "none")),
-                };
-                fields.iter().map(field).collect::<Vec<_>>().join(", ")
-            }
+            Some(Value::Object(fields)) => audit_in_words(action, &fields),
             _ => detail.clone().unwrap_or_default(),
         };
-        vec![seconds(*at), shown(actor), shown(action), shown(&detail)]
+        vec![local_time(*at), shown(actor), shown(action), shown(&detail)]
     }
 
     fn narrow_cells(row: &AuditRow) -> Option<[String; 2]> {
@@ -144,6 +137,21 @@ impl Records for Audit {
         let detail = if detail.is_empty() { detail } else { format!("\n{detail}") };
         Some([at, format!("{action} by {actor}{detail}")])
     }
+}
+
+/// The detail of an audit row. A list of hundreds of ids is for JSON and CSV.
+fn audit_in_words(action: &str, fields: &Map<String, Value>) -> String {
+    let source = || fields.get("source").map(|source| value_text(source, "")).unwrap_or_default();
+    match (action, fields.get("released").and_then(Value::as_u64)) {
+        ("approve", Some(released)) => return format!("released {} of {}", counted(released, "held user"), source()),
+        ("approve", None) => return format!("admitted the application {}", source()),
+        _ => {}
+    }
+    let field = |(name, value): (&String, &Value)| match value {
+        Value::Array(list) if list.len() > 3 => format!("{name}: {} of them", list.len()),
+        value => format!("{name}: {}", value_text(value, "none")),
+    };
+    fields.iter().map(field).collect::<Vec<_>>().join(", ")
 }
 
 /// The cycles.
@@ -199,16 +207,18 @@ impl Records for Cycles {
         let numbers =
             named.into_iter().filter(|(number, _)| **number > 0).map(|(number, what)| format!("{number} {what}"));
         let took = finished_at.map(|end| format!("took {}s", end.duration_since(*started_at).as_secs()));
-        let full = row.full_comparison == Some(true);
-        let parts: Vec<String> = (single_user.then(|| "run for one user".to_owned()).into_iter())
+        let kind = single_user.then(|| "run for one user".to_owned());
+        let full = (row.full_comparison == Some(true)).then(|| "full comparison".to_owned());
+        let parts: Vec<String> = kind
+            .into_iter()
             .chain([format!("{in_scope} in scope")])
             .chain(numbers)
-            .chain(full.then(|| "full comparison".to_owned()))
+            .chain(full)
             .chain(took)
             .chain(error.as_ref().map(|error| shown(error)))
             .collect();
         let outcome = outcome.map_or("not ended", Outcome::as_str);
-        vec![id.to_string(), seconds(*started_at), trigger.to_string(), outcome.to_owned(), parts.join(", ")]
+        vec![id.to_string(), local_time(*started_at), trigger.to_string(), outcome.to_owned(), parts.join(", ")]
     }
 
     fn narrow_cells(row: &CycleRow) -> Option<[String; 2]> {

@@ -8,10 +8,10 @@ use super::records::{Printer, Records};
 use crate::cli::decisions::NOTHING;
 use crate::cli::narrow::{ListColumns, ListRow};
 use crate::cli::output::{
-    DONE, FAILED, Failure, OutputFormat, action_in_words, print, print_json, seconds, shown, value_text, with_ends,
+    DONE, FAILED, Failure, OutputFormat, action_in_words, local_time, print, print_json, shown, value_text, with_ends,
 };
-
-use crate::store::{LearnerDatabase, LogFilter, LogRow, RowRange};
+use crate::model::{Attribute, Reason};
+use crate::store::{LearnerDatabase, LogFilter, LogRow, NamedLearner, RowRange, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -36,16 +36,36 @@ pub(super) async fn run(database: LearnerDatabase, arguments: Arguments) -> Resu
         OutputFormat::Csv => Printer::<Entries>::new(format, false).print(std::slice::from_ref(row))?,
         OutputFormat::Table => {
             let cycle = store.cycle(row.cycle).await?;
-            let trigger = cycle.map(|cycle| format!(" ({}, {})", cycle.trigger, seconds(cycle.started_at)));
-            print_entry(row, &trigger.unwrap_or_default())?;
+            let holders = holders(&store, row).await?;
+            let trigger = cycle.map(|cycle| format!(" ({}, {})", cycle.trigger, local_time(cycle.started_at)));
+            print_entry(row, &trigger.unwrap_or_default(), &holders)?;
         }
     }
     Ok(DONE)
 }
 
+/// The other learners that have a value which this one wanted, as they are now.
+async fn holders(store: &Store, row: &LogRow) -> Result<Vec<String>, Failure> {
+    let mut holders = Vec::new();
+    if row.reason != Reason::Conflict {
+        return Ok(holders);
+    }
+    for change in row.changes.as_array().into_iter().flatten() {
+        let attribute = Attribute::UNIQUE.into_iter().find(|attribute| change["attribute"] == attribute.path());
+        let Some((attribute, value)) = attribute.zip(change["new"].as_str()) else { continue };
+        for NamedLearner { learner, user_name } in store.learners_with(attribute, value).await? {
+            if row.learner.as_ref() != Some(&learner) {
+                let name = user_name.as_deref().map_or_else(|| "without a user name".to_owned(), shown);
+                holders.push(format!("{}: learner {}, {name}", attribute.path(), shown(&learner.to_string())));
+            }
+        }
+    }
+    Ok(holders)
+}
+
 const CHANGES: ListColumns = ListColumns(&["attribute", "old", "new"]);
 
-fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
+fn print_entry(row: &LogRow, trigger: &str, holders: &[String]) -> Result<(), Failure> {
     let LogRow {
         id,
         cycle,
@@ -64,7 +84,7 @@ fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
     } = row;
     let lines = [
         ("Entry", Some(id.to_string())),
-        ("Time", Some(seconds(*at))),
+        ("Time", Some(local_time(*at))),
         ("Cycle", Some(format!("{cycle}{trigger}"))),
         ("Action", Some(action_in_words(*action, *status, *phase))),
         ("Status", Some(status.to_string())),
@@ -81,6 +101,9 @@ fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
         if let Some(value) = value {
             print(&format!("{name:<13} {value}"))?;
         }
+    }
+    for holder in holders {
+        print(&format!("{:<13} {holder}", "Held now by"))?;
     }
     let value = |value: &Value| match value {
         Value::String(text) => shown(&with_ends(text)),

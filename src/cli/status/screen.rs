@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use super::View;
 use crate::cli::narrow::{ListColumns, ListRow, wrap};
-use crate::cli::output::{Failure, action_in_words, print_sentences, seconds, shown, table, visible_lines};
+use crate::cli::output::{Failure, action_in_words, local_time, print_sentences, shown, table, visible_lines};
 use crate::cycle::ends_soon;
 use crate::model::{
     Action, ClockFinding, ProvisioningState, Reason, Route, Routes, StateReport, Status, UnreadableRow,
 };
+use crate::plan::Counts;
 use crate::runtime::status::{CycleNumbers, LearnerNumbers, StatusRecord, StatusSummary, by_reason, total};
 use crate::store::{FailingUser, HeldUser};
 
@@ -34,7 +35,7 @@ impl View {
 
     fn add_state(&self, screen: &mut Screen) {
         let StateReport { state, since, reason } = &self.report;
-        let since = since.map(|since| format!(" since {}", seconds(since))).unwrap_or_default();
+        let since = since.map(|since| format!(" since {}", local_time(since))).unwrap_or_default();
         screen.line("State", &format!("{state}{since}"));
         if *state != ProvisioningState::Ok {
             screen.line("", reason);
@@ -43,7 +44,7 @@ impl View {
         if let Some(since) = self.summary.as_ref().and_then(|summary| summary.failing_since)
             && *state != ProvisioningState::Failing
         {
-            screen.line("", &format!("failing since {}", seconds(since)));
+            screen.line("", &format!("failing since {}", local_time(since)));
         }
     }
 
@@ -51,11 +52,11 @@ impl View {
         let daemon = match (&self.daemon, self.alive()) {
             (Some(daemon), Some(StatusRecord { started_at, program, .. })) => {
                 let pid = daemon.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-                format!("running since {}{pid}, version {program}", seconds(*started_at))
+                format!("running since {}{pid}, version {program}", local_time(*started_at))
             }
             (Some(daemon), None) => format!("running: {daemon}"),
             (None, _) => match self.record.as_ref().map(|record| record.stopped_at) {
-                Some(Some(at)) => format!("not running; stopped at {}", seconds(at)),
+                Some(Some(at)) => format!("not running; stopped at {}", local_time(at)),
                 Some(None) => "not running; it ended without a stop".to_owned(),
                 None => "not running".to_owned(),
             },
@@ -64,9 +65,9 @@ impl View {
         let path = self.config.display();
         match self.alive() {
             Some(StatusRecord { loaded_at, rejected, http, .. }) => {
-                screen.line("Configuration", &format!("{path}, loaded at {}", seconds(*loaded_at)));
+                screen.line("Configuration", &format!("{path}, loaded at {}", local_time(*loaded_at)));
                 if let Some(rejected) = rejected {
-                    let at = rejected.since.map(|at| format!(" at {}", seconds(at))).unwrap_or_default();
+                    let at = rejected.since.map(|at| format!(" at {}", local_time(at))).unwrap_or_default();
                     screen.line("", &format!("a reload was rejected{at}: {}", rejected.reason));
                 }
                 if let Some(http) = http {
@@ -98,8 +99,10 @@ impl View {
         }
         let next = match (self.next_cycle_at(), &self.daemon) {
             (_, None) => "no daemon is running".to_owned(),
+            (_, Some(_)) if !self.enabled => "none, because provisioning is disabled".to_owned(),
+            (_, Some(_)) if summary.paused => "none, because provisioning is paused".to_owned(),
             (None, Some(_)) => "not scheduled yet".to_owned(),
-            (Some(at), Some(_)) => seconds(at),
+            (Some(at), Some(_)) => local_time(at),
         };
         screen.line("Next cycle", &next);
         let LearnerNumbers { active, inactive, linked, active_unlinked } = summary.learners;
@@ -122,7 +125,7 @@ impl View {
             screen.text("Provisioning is disabled: no cycle runs while provisioning.users = false.");
         }
         if let Some((since, by)) = self.pause() {
-            let since = since.map(|since| format!(" since {}", seconds(since))).unwrap_or_default();
+            let since = since.map(|since| format!(" since {}", local_time(since))).unwrap_or_default();
             let by = by.map(|by| format!(" by {}", shown(by))).unwrap_or_default();
             let paused = format!("{since}{by}");
             if !paused.is_empty() {
@@ -184,7 +187,8 @@ impl View {
             screen.others(users.saturating_sub(shown_skipped as u64), lists);
         }
         // Those have no record of their own.
-        let all = summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map_or(0, |last| last.skipped);
+        let all =
+            summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map_or(0, |last| last.counts.skipped);
         if let Some(others) = all.checked_sub(users).filter(|others| *others > 0) {
             screen.text(&format!(
                 "The last cycle skipped {others} more: disabled accounts and users out of scope, without learners."
@@ -251,7 +255,7 @@ impl Screen {
                 detail.push_str(&format!("; last assigned {}", routes_in_words(routes)));
             }
             let narrow = [reason.to_string(), format!("{user}\n{detail}")];
-            let (first, last, attempts) = (seconds(*first_at), seconds(*last_at), attempts.to_string());
+            let (first, last, attempts) = (local_time(*first_at), local_time(*last_at), attempts.to_string());
             ListRow { cells: vec![reason.to_string(), user, first, last, attempts, detail], narrow }
         });
         self.list(&FAILING.list(rows.collect()));
@@ -299,9 +303,8 @@ fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {
     if outcome.is_none() {
         return;
     }
-    let CycleNumbers { in_scope, created, updated, deactivated, reactivated, .. } = last;
-    let CycleNumbers { unchanged, skipped, failed, held, requests, .. } = last;
-    screen.line("", &format!("users in scope: {in_scope}; requests to Graph: {requests}"));
+    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = last.counts;
+    screen.line("", &format!("users in scope: {in_scope}; requests to Graph: {}", last.requests));
     let changed = format!("{created} created, {updated} updated, {deactivated} deactivated, {reactivated} reactivated");
     screen.line("", &format!("learners: {changed}"));
     screen.line("", &format!("other users: {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held"));
@@ -315,9 +318,9 @@ fn in_words(numbers: &CycleNumbers) -> String {
     match (outcome, finished_at) {
         (Some(outcome), Some(finished)) => {
             let took = finished.duration_since(*started_at).as_secs();
-            format!("{outcome} at {}, after {took} s (cycle {cycle}, {trigger})", seconds(*finished))
+            format!("{outcome} at {}, after {took} s (cycle {cycle}, {trigger})", local_time(*finished))
         }
-        _ => format!("started at {} (cycle {cycle}, {trigger}), not ended", seconds(*started_at)),
+        _ => format!("started at {} (cycle {cycle}, {trigger}), not ended", local_time(*started_at)),
     }
 }
 
@@ -328,14 +331,14 @@ pub(in crate::cli) fn held_list(held: &[HeldUser]) -> String {
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.as_ref().map(|learner| shown(&learner.to_string())).unwrap_or_default();
         let approved =
-            approved.as_ref().map(|(at, by)| format!("{} by {}", seconds(*at), shown(by))).unwrap_or_default();
+            approved.as_ref().map(|(at, by)| format!("{} by {}", local_time(*at), shown(by))).unwrap_or_default();
         let lost = routes.as_ref().filter(|_| *action == Action::Deactivate).map(routes_in_words).unwrap_or_default();
         let action = action_in_words(*action, Status::Held, None);
         let more = [("approved at", &approved), ("last assigned", &lost)];
         let more = more.into_iter().filter(|(_, text)| !text.is_empty());
         let more: String = more.map(|(label, text)| format!("\n{label} {text}")).collect();
         let narrow = [action.clone(), format!("{user}\n{reason}{more}")];
-        ListRow { cells: vec![action, reason.to_string(), user, learner, seconds(*since), approved, lost], narrow }
+        ListRow { cells: vec![action, reason.to_string(), user, learner, local_time(*since), approved, lost], narrow }
     });
     HELD.list(rows.collect())
 }

@@ -24,45 +24,18 @@ pub struct CycleNumbers {
     pub finished_at: Option<Timestamp>,
     /// Its outcome; none while it runs.
     pub outcome: Option<String>,
-    /// Users that are assigned, enabled and pass the filters.
-    pub in_scope: u64,
-    /// Learners created.
-    pub created: u64,
-    /// Learners updated.
-    pub updated: u64,
-    /// Learners deactivated.
-    pub deactivated: u64,
-    /// Learners reactivated.
-    pub reactivated: u64,
-    /// Learners without a change.
-    pub unchanged: u64,
-    /// Assigned users left alone.
-    pub skipped: u64,
-    /// Users that could not be provisioned.
-    pub failed: u64,
-    /// Users held.
-    pub held: u64,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Requests to Graph.
     pub requests: u64,
     /// Why it ended early.
     pub error: Option<String>,
 }
 
-impl CycleNumbers {
-    /// All counts.
-    pub fn in_words(&self) -> String {
-        let Self { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, .. } = self;
-        format!(
-            "{in_scope} in scope, {created} created, {updated} updated, {deactivated} deactivated, {reactivated} \
-             reactivated, {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held"
-        )
-    }
-}
-
 impl From<&CycleRow> for CycleNumbers {
     fn from(row: &CycleRow) -> Self {
         let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error, .. } = row;
-        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         Self {
             cycle: id.0,
             source: source.clone(),
@@ -70,15 +43,7 @@ impl From<&CycleRow> for CycleNumbers {
             started_at: *started_at,
             finished_at: *finished_at,
             outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
-            in_scope,
-            created,
-            updated,
-            deactivated,
-            reactivated,
-            unchanged,
-            skipped,
-            failed,
-            held,
+            counts: *counts,
             requests: *requests,
             error: error.clone(),
         }

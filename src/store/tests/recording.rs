@@ -182,7 +182,7 @@ async fn administrative_actions_are_audited(kind: Kind) {
         "2026-01-02T02:00:00Z|root|resume|-".to_owned(),
         format!(r#"2026-01-02T03:00:00Z|root|approve|{{"source":"{SOURCE}"}}"#),
         "2026-01-02T04:00:00Z|root|reload|-".to_owned(),
-        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"people":["{}"],"released":1,"source":"{SOURCE}"}}"#, user(1)),
+        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"released":1,"source":"{SOURCE}","users":["{}"]}}"#, user(1)),
     ];
     assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
 }

@@ -338,6 +338,9 @@ async fn check_of_an_invalid_configuration_prints_json() {
     let document = world.run_program(&["check", "--json"], 78).json();
     assert_eq!(document["ok"], json!(false));
     assert_eq!(document["checks"][0]["name"], json!("configuration"));
+    let ran = world.run_program(&["check"], 78);
+    assert!(ran.stdout.starts_with("FAIL configuration ") && ran.stdout.lines().count() == 1, "{ran:?}");
+    assert!(ran.stderr.contains("provisioning.groups"), "{ran:?}");
 }
 
 #[apply(on_both)]

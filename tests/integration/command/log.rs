@@ -130,6 +130,35 @@ async fn one_entry_is_shown_in_full_with_its_approval() {
 }
 
 #[apply(on_both)]
+async fn a_conflict_names_the_learner_that_has_the_value_now() {
+    let (tenant, ids) = users(2);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| {
+        let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+        tenant.user_mut(&ids[1]).mail = mail.map(|mail| mail.to_uppercase());
+    });
+    world.run_program(&["sync"], 3);
+    let rows = world.run_program(&["log", "--reason", "conflict", "--format", "json"], 0).json();
+    let words = world.run_program(&["log", "show", &rows[0]["id"].to_string()], 0).stdout;
+    let held: Vec<&str> = words.lines().filter(|line| line.starts_with("Held now by")).collect();
+    let [line] = held[..] else { panic!("{words}") };
+    assert!(line.contains("emails[type eq \"work\"].value: learner "), "{words}");
+    assert!(line.ends_with(", ada.number0@harbourworks.example"), "{words}");
+}
+
+#[apply(on_both)]
+async fn before_the_first_cycle_log_says_that_the_database_is_missing() {
+    let world = World::start(users(1).0).await;
+    for arguments in [&["log"][..], &["log", "audit"], &["log", "cycles"]] {
+        let ran = world.run_program(arguments, 0);
+        assert_eq!(ran.stdout, "The learner database does not exist yet: no cycle has run.\n");
+    }
+    assert_eq!(world.run_program(&["log", "--format", "json"], 0).json(), serde_json::json!([]));
+    assert!(world.run_program(&["log", "--format", "csv"], 0).stdout.starts_with("id,cycle_id,"));
+}
+
+#[apply(on_both)]
 async fn the_audit_log_and_the_cycles_are_listed() {
     let world = world_with_an_approval().await;
     world.run_program(&["pause"], 0);
@@ -141,6 +170,9 @@ async fn the_audit_log_and_the_cycles_are_listed() {
     assert_eq!(audit[0]["detail"]["full"], false);
     let words = world.run_program(&["log", "audit", "--limit", "1"], 0).stdout;
     assert!(words.contains("pause") && !words.contains("approve"), "{words}");
+    let words = world.run_program(&["log", "audit"], 0).stdout;
+    assert!(words.contains("  released 11 held users of "), "{words}");
+    assert!(!words.contains("people"), "{words}");
     let csv = world.run_program(&["log", "audit", "--format", "csv", "--until", "2020-01-01"], 0).stdout;
     assert_eq!(csv, "at,actor,action,detail\n");
 
