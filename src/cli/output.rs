@@ -66,11 +66,13 @@ pub(super) struct Failure {
     /// One line per problem.
     pub(super) message: String,
     pub(super) hint: Option<String>,
+    /// Whether the learner database or the disk is the cause.
+    pub(super) is_blocked: bool,
 }
 
 impl Failure {
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, is_blocked: false }
     }
 
     pub(super) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
@@ -87,7 +89,7 @@ impl Failure {
 
     /// Prints the failure, and the document for `--json`.
     pub(super) fn report(self, document: FailureDocument) -> u8 {
-        let Self { code: _, message, hint } = &self;
+        let Self { message, hint, .. } = &self;
         // systemd reads the priority of a line from this prefix: 3 is an error.
         let priority = if is_journal_connected() { "<3>" } else { "" };
         let mut error = std::io::stderr().lock();
@@ -110,13 +112,12 @@ impl Failure {
 
     /// The document for `--json`.
     pub(super) fn document(self, document: FailureDocument) -> Option<Value> {
-        let Self { code, message, hint } = self;
+        let Self { code, message, hint, is_blocked } = self;
         let document = match document {
             FailureDocument::None | FailureDocument::CheckLine => return None,
             FailureDocument::Error => json!({ "error": message, "hint": hint }),
-            // Anything but the configuration is the learner database or the disk.
             FailureDocument::Status => {
-                let state = (code == FAILED).then_some(ProvisioningState::Blocked.as_str());
+                let state = (is_blocked || code == FAILED).then_some(ProvisioningState::Blocked.as_str());
                 json!({
                     "state": state, "since": null, "reason": message, "exit_code": code, "error": message, "hint": hint,
                 })
@@ -218,7 +219,7 @@ impl From<UserLookupError> for Failure {
 impl From<PreflightError> for Failure {
     fn from(error: PreflightError) -> Self {
         let code = if error.is_misconfiguration() { CONFIGURATION } else { FAILED };
-        Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
+        Self { hint: error.hint(), is_blocked: true, ..Self::new(code, chain(&error)) }
     }
 }
 

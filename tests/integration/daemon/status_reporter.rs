@@ -182,6 +182,39 @@ async fn a_lost_database_blocks_and_is_seen_without_a_cycle() {
     drop(daemon);
 }
 
+#[apply(on_both)]
+async fn a_lost_configuration_hides_no_running_daemon() {
+    let (world, daemon) = waiting_world().await;
+    let state = world.path("state").display().to_string();
+    let environment = [("LEARNER_SYNC_STATE__DIRECTORY", &*state)];
+    std::fs::remove_file(world.config_path()).unwrap();
+    let viewed = world.run_program_with(&environment, &["status", "--json", "--exit-code"], 0).json();
+    assert_eq!((&viewed["state"], &viewed["daemon"]["pid"]), (&json!("ok"), &json!(daemon.pid())));
+    assert!(viewed["configuration"]["error"].as_str().unwrap().contains("cannot read the file"), "{viewed}");
+    let words = world.run_program_with(&environment, &["status"], 0).stdout;
+    assert!(words.contains("the file cannot be used as it is now:") && words.contains("No such file"), "{words}");
+    for arguments in [&["pause"][..], &["resume"], &["resync"], &["log"]] {
+        let ran = world.run_program(arguments, 78);
+        assert!(ran.stderr.contains("cannot read the file"), "{arguments:?}: {ran:?}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_record_a_damaged_database_is_blocked_and_a_missing_configuration_has_no_state() {
+    let world = World::start(users(1).0).await;
+    std::fs::write(world.path("learners.db"), "no database".repeat(1000)).unwrap();
+    let failed = world.run_program(&["status", "--json"], 78).json();
+    assert_eq!((&failed["state"], &failed["exit_code"]), (&json!("blocked"), &json!(78)));
+    std::fs::remove_file(world.config_path()).unwrap();
+    let unknown = world.run_program(&["status", "--json"], 78).json();
+    assert_eq!((&unknown["state"], &unknown["exit_code"]), (&json!(null), &json!(78)));
+    for document in [failed, unknown] {
+        let reason = document["reason"].as_str().unwrap();
+        assert!(!reason.is_empty() && document["error"] == document["reason"], "{document}");
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_blocks_and_room_ends_it() {
     let world = World::start(users(1).0).await;
