@@ -17,7 +17,7 @@ pub(super) use self::disk::disk_warnings;
 use self::exposure::exposure_checks;
 use self::unit::unit_checks;
 use super::Context;
-use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json, shown};
+use super::output::{CONFIGURATION, DONE, FAILED, Failure, print_json, print_labelled, print_sentences, shown};
 use crate::model::{Clock, ProvisioningState, chain};
 use crate::runtime::status::RecordPlaces;
 use crate::runtime::{App, preflight};
@@ -30,6 +30,8 @@ pub(super) struct Arguments {
 }
 
 const DATABASE: &str = "database";
+/// What stands before a hint.
+const HINT: &str = "     -> ";
 
 /// One line of the output.
 #[derive(Debug, serde::Serialize)]
@@ -85,14 +87,15 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
                 (true, Some(_)) => "warn",
                 (false, _) => "FAIL",
             };
-            print(&format!("{mark} {name:<20} {detail}"))?;
+            print_labelled(&format!("{mark} {name:<20} "), detail)?;
             if let Some(hint) = hint {
-                print(&format!("     {:<20} {hint}", ""))?;
+                // Nearly the whole line, because most hints contain a command.
+                print_labelled(HINT, hint)?;
             }
         }
     }
     if ok && !arguments.json && is_daemon_failing(&places, clock()) {
-        print(
+        print_sentences(
             "\nThe last cycle of the daemon failed, and the next one is not due yet. To run it now: learner-sync resync --wait",
         )?;
     }

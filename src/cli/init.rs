@@ -7,8 +7,8 @@ use std::io::{BufRead, ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use self::registration::Registration;
-use super::output::{DONE, FAILED, Failure, USAGE, print};
-use crate::config::{FirstConfig, FirstKey, instance_of, secret_file_of, state_directory_of, unit_of};
+use super::output::{DONE, FAILED, Failure, USAGE, print, print_labelled, print_sentences};
+use crate::config::{FirstConfig, FirstKey, has_unit, instance_of, secret_file_of, state_directory_of, unit_of};
 use crate::files;
 use crate::model::shell_word;
 
@@ -23,13 +23,16 @@ pub(super) struct Arguments {
     /// The Object ID of the enterprise application whose users become learners.
     #[arg(long, value_name = "ID")]
     enterprise_app: Option<String>,
-    /// The file with the client secret; it may be created later. Default: /etc/learner-sync/client-secret.
+    /// The file with the client secret; it may be created later. Default: /etc/learner-sync/client-secret, or
+    /// NAME-client-secret for the file NAME.toml of one of several tenants.
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     secret_file: Option<String>,
-    /// The learner database, without a password. Default: an SQLite file in /var/lib/learner-sync.
+    /// The learner database, without a password. Default: an SQLite file in /var/lib/learner-sync, or in
+    /// /var/lib/learner-sync/NAME for one of several tenants.
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// The file to write, which must not exist yet. Default: the file that --config names.
+    /// The file to write, which must not exist yet. Default: the file that --config names. The unit learner-sync@NAME
+    /// reads /etc/learner-sync/NAME.toml.
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
 }
@@ -106,7 +109,7 @@ fn ask_or_default(values: &mut BTreeMap<FirstKey, String>, output: &Path) -> Res
         return Err(Failure::new(USAGE, message));
     }
     if asks && !missing.is_empty() {
-        print(&format!("This writes {}. Enter accepts a value in brackets.", output.display()))?;
+        print_sentences(&format!("This writes {}. Enter accepts a value in brackets.", output.display()))?;
     }
     for key in missing {
         let value = match default(key, output) {
@@ -127,7 +130,7 @@ fn ask(
 ) -> Result<String, Failure> {
     loop {
         let shown = default.as_ref().map_or_else(String::new, |default| format!(" [{default}]"));
-        print(&format!("{}{shown}:", question(key)))?;
+        print_sentences(&format!("{}{shown}:", question(key)))?;
         let mut line = String::new();
         if std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut line)? == 0 {
             return Err(Failure::new(FAILED, "cancelled; nothing was written"));
@@ -138,15 +141,16 @@ fn ask(
                 let tenant = values.get(&FirstKey::TenantId).map(String::as_str);
                 let secret_file = values.get(&FirstKey::SecretFile).cloned();
                 let secret_file = secret_file.unwrap_or_else(|| secret_file_of(output, "client-secret"));
-                let secret_file = Some(&*secret_file);
-                print(&Registration { tenant, secret_file, ..Registration::default() }.commands())?;
+                let (secret_file, certificate) = (Some(&*secret_file), secret_file_of(output, "certificate.pem"));
+                Registration { tenant, secret_file, certificate: Some(&certificate), ..Registration::default() }
+                    .print()?;
                 continue;
             }
             (answer, _) => answer.to_owned(),
         };
         match key.check(&answer) {
             Ok(()) => return Ok(answer),
-            Err(problem) => print(&format!("  {problem}"))?,
+            Err(problem) => print_labelled("  ", &problem)?,
         }
     }
 }
@@ -183,32 +187,45 @@ fn write(output: &Path, first: &FirstConfig) -> Result<bool, Failure> {
 }
 
 fn print_next_steps(output: &Path, first: &FirstConfig, has_group: bool) -> Result<(), Failure> {
+    let certificate = secret_file_of(output, "certificate.pem");
     let registration = Registration {
         tenant: Some(&first.tenant_id),
         client: Some(&first.client_id),
         enterprise_app: Some(&first.enterprise_app),
         secret_file: Some(&first.secret_file),
+        certificate: Some(&certificate),
     };
     let (shown, word) = (output.display(), shell_word(&output.display().to_string()));
     let config = if output == Path::new(super::DEFAULT_CONFIG) { String::new() } else { format!(" --config {word}") };
-    let unit = unit_of(output);
-    let unit = shell_word(unit.trim_end_matches(".service"));
-    let missing_group = if has_group {
-        String::new()
-    } else {
-        format!(
+    print_sentences(&format!("Wrote {shown}."))?;
+    if !has_group {
+        print_sentences(&format!(
             "\nWarning: the group {GROUP} does not exist, so the daemon cannot read this file. Install the package, or \
-             run systemd-sysusers, and then:\n\n    sudo chgrp {GROUP} {word}\n"
-        )
+             run systemd-sysusers, and then:"
+        ))?;
+        print(&format!("\n    sudo chgrp {GROUP} {word}"))?;
+    }
+    print("")?;
+    registration.print()?;
+    let start = match has_unit(output) {
+        true => {
+            let unit = unit_of(output);
+            format!("sudo systemctl enable --now {}", shell_word(unit.trim_end_matches(".service")))
+        }
+        false => format!("sudo -u learner-sync learner-sync run{config}"),
     };
     print(&format!(
-        "Wrote {shown}.\n{missing_group}\n{}\n\
-         Then test it, look at the plan, and start the service:\n\n    \
+        "\nThen test it, look at the plan, and start the daemon:\n\n    \
          sudo -u learner-sync learner-sync check{config}\n    \
          sudo -u learner-sync learner-sync plan{config}\n    \
-         sudo systemctl enable --now {unit}\n\n\
-         `learner-sync guide going-live` explains each step.",
-        registration.commands(),
+         {start}\n"
     ))?;
+    if !has_unit(output) {
+        print_sentences(
+            "No systemd unit reads this file. The unit learner-sync reads /etc/learner-sync/learner-sync.toml, and \
+             learner-sync@NAME reads /etc/learner-sync/NAME.toml; `init` writes either of them with --output.\n",
+        )?;
+    }
+    print_sentences("`learner-sync guide going-live` explains each step.")?;
     Ok(())
 }

@@ -35,16 +35,20 @@ impl ListColumns {
             narrow.push(pair);
         }
         match lines.width() {
-            Some(width) if natural_width(&lines) > width.into() => in_two_columns(&narrow, width.into()),
+            Some(width) if table_width(&lines.column_max_content_widths()) > width.into() => {
+                in_two_columns(&narrow, width.into())
+            }
             Some(_) | None => lines.trim_fmt(),
         }
     }
 }
 
-/// The width of a table in which no line breaks.
-pub(super) fn natural_width(lines: &Table) -> usize {
-    // Each column has a blank on either side.
-    lines.column_max_content_widths().into_iter().map(|width| usize::from(width) + 2).sum()
+/// The blanks on both sides of a column.
+pub(super) const PADDING: u16 = 2;
+
+/// The width of a table with columns of these widths.
+pub(super) fn table_width(columns: &[u16]) -> usize {
+    columns.iter().map(|width| usize::from(width.saturating_add(PADDING))).sum()
 }
 
 /// Two columns within `width`, or one below the other where the first takes more than half of it.
@@ -68,8 +72,15 @@ pub(super) fn in_two_columns(rows: &[[String; 2]], width: usize) -> String {
     lines.join("\n")
 }
 
-/// Breaks lines between words, and within a word after a slash: a source consists of two ids. A SCIM path that is longer
-/// than a line breaks after a colon.
+/// A label before the first line of a text; the other lines begin below its end.
+pub(super) fn labelled(label: &str, text: &str, width: Option<usize>) -> String {
+    let indent = label.width();
+    let text = width.map_or_else(|| text.to_owned(), |width| wrap(text, width.saturating_sub(indent)));
+    format!("{label}{}", text.replace('\n', &format!("\n{:indent$}", "")))
+}
+
+/// Breaks lines between words. A word that is longer than a line breaks after a slash, such as a source, which consists of
+/// two ids, or a path; a SCIM path breaks after a colon.
 pub(super) fn wrap(text: &str, width: usize) -> String {
     let mut wrapped = String::with_capacity(text.len());
     for (number, line) in text.split('\n').enumerate() {
@@ -77,9 +88,12 @@ pub(super) fn wrap(text: &str, width: usize) -> String {
             wrapped.push('\n');
         }
         let mut used = 0;
-        for word in line.split_inclusive([' ', '/']) {
-            let is_long_path = word.starts_with("urn:") && word.trim_end().width() > width;
-            let ends: &[char] = if is_long_path { &[':'] } else { &[] };
+        for word in line.split_inclusive(' ') {
+            let ends: &[char] = match word.trim_end().width() > width {
+                true if word.starts_with("urn:") => &[':'],
+                true => &['/'],
+                false => &[],
+            };
             for piece in word.split_inclusive(ends) {
                 let length = piece.trim_end().width();
                 if used > 0 && used + length > width {
@@ -100,9 +114,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_between_words_and_after_slashes() {
+    fn lines_break_between_words_and_in_long_ones() {
         assert_eq!(wrap("one two three", 7), "one two\nthree");
         assert_eq!(wrap("of aaaa-bbbb/cccc-dddd, active", 10), "of\naaaa-bbbb/\ncccc-dddd,\nactive");
+        assert_eq!(wrap("see /etc/file", 10), "see\n/etc/file");
         assert_eq!(wrap("short\nsecond line", 6), "short\nsecond\nline");
         assert_eq!(wrap("unbreakable", 4), "unbreakable");
         assert_eq!(wrap("李小龙 李小龙", 9), "李小龙\n李小龙");
@@ -137,6 +152,13 @@ mod tests {
         assert_eq!(list(None, detail).lines().count(), 2);
         assert_eq!(list(Some(160), detail), list(None, detail));
         assert_eq!(list(Some(80), "short"), list(None, "short"));
+    }
+
+    #[test]
+    fn the_lines_of_a_labelled_text_begin_at_the_same_column() {
+        assert_eq!(labelled("ok  state  ", "one two three", Some(18)), "ok  state  one two\n           three");
+        assert_eq!(labelled("ok  state  ", "one two three", None), "ok  state  one two three");
+        assert_eq!(labelled("map  ", "one\ntwo", None), "map  one\n     two");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
+use super::DEFAULT_CONFIG;
 use super::logging::is_journal_connected;
-use super::narrow::wrap;
+use super::narrow::{labelled, wrap};
 use crate::config::{Config, ConfigError, secret_file_of};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
@@ -160,13 +161,30 @@ fn systemd_run_hint(credential: &str, config: &Path) -> String {
         let property = format!("LoadCredential={name}:{}", secret_file_of(config, file));
         format!(" --property={}", shell_word(&property))
     };
-    let arguments = std::env::args_os().skip(1).map(|word| format!(" {}", shell_word(&word.to_string_lossy())));
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     format!(
         "if the unit has LoadCredential={credential}:…, run: sudo systemd-run --pipe --wait --collect --quiet \
          --property=User=learner-sync{} learner-sync{}",
         files.iter().map(property).collect::<String>(),
-        arguments.collect::<String>(),
+        words_elsewhere(arguments, config),
     )
+}
+
+/// The arguments for a shell in another directory and with another environment, both of which can name the
+/// configuration.
+fn words_elsewhere(arguments: impl Iterator<Item = String>, config: &Path) -> String {
+    let mut follows_option = false;
+    let others = arguments.filter(|word| {
+        let is_path = std::mem::replace(&mut follows_option, word == "--config");
+        !is_path && !follows_option && !word.starts_with("--config=")
+    });
+    let others: Vec<String> = others.collect();
+    let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    let named = match config == Path::new(DEFAULT_CONFIG) {
+        true => Vec::new(),
+        false => vec!["--config".to_owned(), config.display().to_string()],
+    };
+    others.iter().chain(&named).map(|word| format!(" {}", shell_word(word))).collect()
 }
 
 impl From<AppError> for Failure {
@@ -300,10 +318,20 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
 
 /// Prints sentences, which break between words at the end of a line of the terminal.
 pub(super) fn print_sentences(text: &str) -> std::io::Result<()> {
-    match table(&[]).width() {
-        Some(width) => print(&wrap(text, width.into())),
+    match line_width() {
+        Some(width) => print(&wrap(text, width)),
         None => print(text),
     }
+}
+
+/// Prints a text beside its label, as `print_sentences` does.
+pub(super) fn print_labelled(label: &str, text: &str) -> std::io::Result<()> {
+    print(&labelled(label, text, line_width()))
+}
+
+/// The columns of the terminal; `None` for a file or pipe, which gets each text as one line.
+pub(super) fn line_width() -> Option<usize> {
+    table(&[]).width().map(usize::from)
 }
 
 /// Writes to standard output as it is.
@@ -347,10 +375,10 @@ pub(super) fn visible_json(json: String) -> String {
 /// Prints why no cycle runs.
 pub(super) fn print_obstacles(config: &Config, paused: bool) -> std::io::Result<()> {
     if !config.provisioning.users {
-        print("Provisioning is disabled: no cycle runs while provisioning.users = false.")?;
+        print_sentences("Provisioning is disabled: no cycle runs while provisioning.users = false.")?;
     }
     if paused {
-        print("Provisioning is paused; resume it with `learner-sync resume`.")?;
+        print_sentences("Provisioning is paused; resume it with `learner-sync resume`.")?;
     }
     Ok(())
 }
@@ -420,6 +448,23 @@ mod tests {
             assert_eq!(time_in(&zone, at), expected);
             assert_eq!(expected.parse::<Timestamp>().unwrap().as_second(), at.as_second());
             assert_eq!(time_in(&TimeZone::UTC, at), seconds(at));
+        }
+    }
+
+    #[test]
+    fn arguments_for_another_directory_name_the_configuration() {
+        let tenant = Path::new("/etc/learner-sync/b.toml");
+        let here = std::path::absolute("b.toml").unwrap();
+        let named = format!(" check --config {}", here.display());
+        for (arguments, config, expected) in [
+            ("check", Path::new(DEFAULT_CONFIG), " check"),
+            ("--config /etc/learner-sync/learner-sync.toml check", Path::new(DEFAULT_CONFIG), " check"),
+            // The environment names it.
+            ("check --json", tenant, " check --json --config /etc/learner-sync/b.toml"),
+            ("--config b.toml check", Path::new("b.toml"), &*named),
+            ("check --config=b.toml", Path::new("b.toml"), &named),
+        ] {
+            assert_eq!(words_elsewhere(arguments.split(' ').map(str::to_owned), config), expected);
         }
     }
 

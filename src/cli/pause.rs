@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Context;
-use super::output::{DONE, Failure, print};
+use super::output::{DONE, Failure, print_sentences};
 
 pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Result<u8, Failure> {
     let actor = super::actor(&context.environment);
@@ -13,7 +13,7 @@ pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Resul
         store.set_paused(paused, &actor, now).await?;
     }
     store.close().await?;
-    print(match (before, paused) {
+    print_sentences(match (before, paused) {
         (true, true) => "Provisioning is already paused.",
         (false, true) => {
             "Provisioning is paused: cycles are skipped until `learner-sync resume`. A running cycle ends as usual."

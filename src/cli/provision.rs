@@ -7,7 +7,9 @@ mod words;
 use self::words::{Mapped, account, attributes, mapped, scope};
 use super::Context;
 use super::decisions::{decision_as_json, short_changes};
-use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown, value_text};
+use super::output::{
+    DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, print_labelled, print_sentences, shown, value_text,
+};
 use super::planner::Planner;
 use super::sync::stop_on_signal;
 use crate::cycle::{self, CycleRequest, Explanation, Report, Rules};
@@ -78,7 +80,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     } else {
         print_steps(&report, explanation, &app.rules, rehearsed)?;
         if let Some(error) = &error {
-            print(error)?;
+            print_sentences(error)?;
         }
     }
     if error.is_some() {
@@ -154,6 +156,11 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
     })
 }
 
+/// The label of the last step.
+const ACTION: &str = "action   ";
+/// What stands before a line that belongs to the step above it.
+const BELOW: &str = "           ";
+
 fn print_steps(
     report: &Report,
     explanation: &Explanation,
@@ -169,21 +176,21 @@ fn print_steps(
         (None, "created") => "no learner yet; a new one".to_owned(),
         (None, _) => "no learner".to_owned(),
     };
-    print(&format!("import   {}: {imported}", explanation.user))?;
+    print_labelled("import   ", &format!("{}: {imported}", explanation.user))?;
     for (property, value) in attributes(explanation, rules) {
-        print(&shown(&format!("           {property}: {}", value_text(&value, "(nothing)"))))?;
+        print_labelled(BELOW, &shown(&format!("{property}: {}", value_text(&value, "(nothing)"))))?;
     }
-    print(&format!("scope    {}", shown(&scope(explanation))))?;
+    print_labelled("scope    ", &shown(&scope(explanation)))?;
     for filter in &explanation.filters {
-        print(&shown(&format!("           {filter}")))?;
+        print_labelled(BELOW, &shown(filter))?;
     }
-    print(&format!("match    {found}"))?;
+    print_labelled("match    ", &found)?;
     let lines = mapped(explanation, rules);
     if lines.is_empty() {
-        print("map      nothing: there is no account to map")?;
+        print_labelled("map      ", "nothing: there is no account to map")?;
     }
     for (number, Mapped { line, value, old, note }) in lines.into_iter().enumerate() {
-        let head = if number == 0 { "map     " } else { "        " };
+        let head = if number == 0 { "map      " } else { "         " };
         let value = match (value, note) {
             (Some(value), None) => value,
             (Some(value), Some(note)) => format!("{value} ({note})"),
@@ -193,25 +200,25 @@ fn print_steps(
             Some(old) if old != value => format!(", was {old}"),
             _ => String::new(),
         };
-        print(&shown(&format!("{head} {} <- {}: {value}{old}", line.attribute.column(), line.expression)))?;
+        print_labelled(head, &shown(&format!("{} <- {}: {value}{old}", line.attribute.path(), line.expression)))?;
     }
     match &explanation.decision {
         None if explanation.assigned.is_none() && explanation.before.is_none() => {
-            print("action   none: not assigned, and no learner")?;
+            print_labelled(ACTION, "none: not assigned, and no learner")?;
         }
-        None => print("action   none: nothing to change")?,
-        Some(decision) if decision.row_after().is_some() => print_applied("action  ", decision)?,
+        None => print_labelled(ACTION, "none: nothing to change")?,
+        Some(decision) if decision.row_after().is_some() => print_applied(ACTION, decision)?,
         Some(decision) => {
             let Decision { action, reason, detail, .. } = decision;
             let detail = detail.as_ref().map(|detail| format!(": {}", shown(detail))).unwrap_or_default();
-            print(&format!("action   {action} not applied ({}): {reason}{detail}", decision.status()))?;
+            print_labelled(ACTION, &format!("{action} not applied ({}): {reason}{detail}", decision.status()))?;
         }
     }
     for decision in &explanation.coupled {
-        print_applied("also    ", decision)?;
+        print_applied("also     ", decision)?;
     }
     match (rehearsed, report.outcome) {
-        (Some(rehearsed), _) => print(rehearsed)?,
+        (Some(rehearsed), _) => print_sentences(rehearsed)?,
         (None, Outcome::Interrupted) => print("Stopped by a signal.")?,
         (None, _) => {}
     }
@@ -222,9 +229,9 @@ fn print_applied(head: &str, decision: &Decision) -> Result<(), Failure> {
     let Decision { action, reason, detail, .. } = decision;
     let name = decision.user_name().map(shown).unwrap_or_default();
     let detail = detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
-    print(&format!("{head} {action} {name}, {reason}{detail}"))?;
+    print_labelled(head, &format!("{action} {name}, {reason}{detail}"))?;
     for changed in short_changes(decision) {
-        print(&format!("           {}", shown(&changed)))?;
+        print_labelled(BELOW, &shown(&changed))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, print};
+use super::output::{DONE, FAILED, Failure, print, print_labelled};
 use super::sync::exit_code;
 use crate::model::Trigger;
 use crate::runtime::lock::Lock;
@@ -69,7 +69,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         {
             print(&format!("Cycle {} ended: {outcome}.", row.id))?;
             if let Some(error) = &row.error {
-                print(&format!("  {error}"))?;
+                print_labelled("  ", error)?;
             }
             return Ok(exit_code(outcome));
         }

@@ -4,7 +4,7 @@ mod document;
 mod screen;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,7 +86,6 @@ pub(super) async fn run(
 
 async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool, json: bool) -> Result<u8, Failure> {
     let mut stop = super::sync::stop_on_signal()?;
-    let clear = if std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
     loop {
         // A failure may pass: a database that is restored, or a file that is edited.
         let shown = match View::read(path, environment, all).await {
@@ -95,13 +94,9 @@ async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool,
                 print_json_line(&viewed.map_or_else(failed, |view| view.as_json()))?;
                 std::io::stdout().flush()
             }
-            Ok(view) => {
-                let mut output = std::io::stdout().lock();
-                writeln!(output, "{clear}{}", visible_lines(&view.screen())).and_then(|()| output.flush())
-            }
-            Err(failure) => {
-                let text = visible_lines(&failure.message);
-                writeln!(std::io::stdout().lock(), "{clear}{text}")
+            viewed => {
+                let screen = viewed.map_or_else(|failure| failure.message, |view| view.screen());
+                refresh_screen(&format!("{}{}", screen::as_of(system_clock()), visible_lines(&screen)))
             }
         };
         // A reader that closes standard output early has seen enough.
@@ -109,6 +104,16 @@ async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool,
             return Ok(DONE);
         }
     }
+}
+
+/// Replaces the screen of a terminal by the lines that fit. A file or pipe gets all.
+fn refresh_screen(screen: &str) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    match rustix::termios::tcgetwinsize(&output) {
+        Ok(size) => writeln!(output, "\u{1b}[H\u{1b}[2J{}", screen::cut(screen, size))?,
+        Err(_) => writeln!(output, "{screen}")?,
+    }
+    output.flush()
 }
 
 impl View {

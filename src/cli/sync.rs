@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Context;
 use super::decisions::DecisionList;
-use super::output::{DONE, FAILED, Failure, PARTLY, counted, print, print_json, print_sentences};
+use super::output::{DONE, FAILED, Failure, PARTLY, counted, print, print_json, print_labelled, print_sentences};
 use super::planner::Planner;
 use super::progress::ProgressDisplay;
 use crate::cycle::{self, CycleRequest, Report};
@@ -137,12 +137,15 @@ fn print_report(report: &Report) -> Result<(), Failure> {
     let Report { outcome, counts, requests, duration, error, .. } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     print(&format!("{outcome} in {:.1} s with {} to Graph", duration.as_secs_f64(), counted(*requests, "request")))?;
-    print(&format!(
-        "  {in_scope} in scope: {created} created, {updated} updated, {reactivated} reactivated, {unchanged} unchanged"
-    ))?;
+    print_labelled(
+        "  ",
+        &format!(
+            "{in_scope} in scope: {created} created, {updated} updated, {reactivated} reactivated, {unchanged} unchanged"
+        ),
+    )?;
     print(&format!("  {deactivated} deactivated, {held} held, {skipped} skipped, {failed} failed"))?;
     if let Some(error) = error {
-        print(&format!("  {error}"))?;
+        print_labelled("  ", error)?;
     }
     Ok(())
 }

@@ -16,6 +16,12 @@ pub(crate) fn instance_of(config: &Path) -> Option<String> {
     (config.parent() == Some(Path::new(CONFIG_DIRECTORY)) && name != MAIN).then(|| name.to_owned())
 }
 
+/// Whether a unit reads this configuration, without changes on this machine.
+pub(crate) fn has_unit(config: &Path) -> bool {
+    let main = Path::new(CONFIG_DIRECTORY).join(MAIN).with_extension("toml");
+    instance_of(config).is_some() || std::path::absolute(config).is_ok_and(|config| config == main)
+}
+
 /// The unit that reads this configuration; the main unit, if it is not known.
 pub(crate) fn unit_of(config: &Path) -> String {
     instance_of(config).map_or_else(|| format!("{MAIN}.service"), |name| format!("{MAIN}@{name}.service"))
@@ -38,14 +44,14 @@ mod tests {
 
     #[test]
     fn another_name_in_the_directory_of_the_package_is_an_instance() {
-        for (path, expected) in [
-            ("/etc/learner-sync/learner-sync.toml", "learner-sync.service"),
-            ("/etc/learner-sync/harbourworks.toml", "learner-sync@harbourworks.service"),
-            ("/etc/learner-sync/backup/harbourworks.toml", "learner-sync.service"),
-            ("/home/ada/harbourworks.toml", "learner-sync.service"),
-            ("/etc/learner-sync/harbourworks", "learner-sync.service"),
+        for (path, unit, is_known) in [
+            ("/etc/learner-sync/learner-sync.toml", "learner-sync.service", true),
+            ("/etc/learner-sync/harbourworks.toml", "learner-sync@harbourworks.service", true),
+            ("/etc/learner-sync/backup/harbourworks.toml", "learner-sync.service", false),
+            ("/home/ada/harbourworks.toml", "learner-sync.service", false),
+            ("/etc/learner-sync/harbourworks", "learner-sync.service", false),
         ] {
-            assert_eq!(unit_of(Path::new(path)), expected, "{path}");
+            assert_eq!((&*unit_of(Path::new(path)), has_unit(Path::new(path))), (unit, is_known), "{path}");
         }
     }
 

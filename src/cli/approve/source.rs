@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
-use crate::cli::output::{DONE, FAILED, Failure, counted, print};
+use crate::cli::output::{DONE, FAILED, Failure, counted, print, print_labelled, print_sentences};
 use crate::cycle::CycleError;
 use crate::model::{Clock, EntraId, Source};
 use crate::nearest::{did_you_mean, nearest};
@@ -19,8 +19,10 @@ pub(super) async fn admit(store: &Store, source: &str, actor: &str, yes: bool, n
         print("No other application uses this database; there is nothing to admit.")?;
         return Ok(DONE);
     }
-    print(&format!("This learner database belongs to {}.", others.join(" and ")))?;
-    print(&format!("Admitting {source} lets it create and adopt learners beside those of the other application."))?;
+    print_sentences(&format!("This learner database belongs to {}.", others.join(" and ")))?;
+    print_sentences(&format!(
+        "Admitting {source} lets it create and adopt learners beside those of the other application."
+    ))?;
     if !yes && !confirm_on_terminal("Type yes to admit it, anything else to cancel:", "yes")? {
         return Err(Failure::new(FAILED, CANCELLED));
     }
@@ -87,8 +89,8 @@ pub(super) async fn take_over(
     }
     let TakeOver { old, new, records } = &shown;
     locked.store.take_over(old, new, *records, actor, clock()).await?;
-    print(
-        "Taken over. The next cycle holds every deactivation until it is approved: look at\n`learner-sync plan` first \
+    print_sentences(
+        "Taken over. The next cycle holds every deactivation until it is approved: look at `learner-sync plan` first \
          (`learner-sync guide migrating`).",
     )?;
     Ok(DONE)
@@ -151,15 +153,18 @@ impl TakeOver {
 
     fn print(&self) -> Result<(), Failure> {
         let Self { old, new, records: SourceRecords { links, held, failures, groups } } = self;
-        print(&format!("From  {old}\nTo    {new}"))?;
-        print(&format!(
-            "Moves {}, {}, {} and\n{}. No learner is changed. Approvals of held users are withdrawn.",
+        print_labelled("From  ", old)?;
+        print_labelled("To    ", new)?;
+        print_sentences(&format!(
+            "Moves {}, {}, {} and {}. No learner is changed. Approvals of held users are withdrawn.",
             counted(*links, "learner"),
             counted(*held, "held user"),
             counted(*failures, "failing or skipped user"),
             counted(*groups, "group"),
         ))?;
-        print("The former application does not exist in Entra. If it is restored there,\nit has no learners here.")?;
+        print_sentences(
+            "The former application does not exist in Entra. If it is restored there, it has no learners here.",
+        )?;
         Ok(())
     }
 }

@@ -33,7 +33,6 @@ impl Records for Entries {
         "phase",
     ];
     const HEADERS: &'static [&'static str] = &["id", "at", "action", "reason", "user", "learner", "changes"];
-    const WHOLE: &'static [usize] = &[0, 1, 5];
     const NOTHING: &'static str = "No log entries.";
 
     async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<LogRow>, StoreError> {
@@ -77,11 +76,11 @@ impl Records for Entries {
         ]
     }
 
-    fn narrow_cells(row: &LogRow) -> Option<[String; 2]> {
+    fn narrow_cells(row: &LogRow) -> [String; 2] {
         let (action, reason) = (action_in_words(row.action, row.status, row.phase), row.reason);
         let changes = Some(changes(row)).filter(|changes| !changes.is_empty());
         let why = std::iter::once(reason.to_string()).chain(changes).collect::<Vec<_>>().join("; ");
-        Some([local_time(row.at), format!("{action} {}\nentry {}: {why}", user(row), row.id)])
+        [local_time(row.at), format!("{action} {}\nentry {}: {why}", user(row), row.id)]
     }
 }
 
@@ -110,7 +109,6 @@ impl Records for Audit {
 
     const KEYS: &'static [&'static str] = &["at", "actor", "action", "detail"];
     const HEADERS: &'static [&'static str] = Self::KEYS;
-    const WHOLE: &'static [usize] = &[0, 2];
     const NOTHING: &'static str = "No rows in the audit log.";
 
     async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<AuditRow>, StoreError> {
@@ -123,19 +121,27 @@ impl Records for Audit {
         json!({ "at": seconds(*at), "actor": actor, "action": action, "detail": parsed.or_else(|| detail.clone().map(Value::String)) })
     }
 
-    fn cells(AuditRow { id: _, at, actor, action, detail }: &AuditRow) -> Vec<String> {
+    fn cells(row: &AuditRow) -> Vec<String> {
+        let AuditRow { id: _, at, actor, action, detail: _ } = row;
+        vec![local_time(*at), shown(actor), shown(action), Self::detail(row)]
+    }
+
+    fn narrow_cells(row: &AuditRow) -> [String; 2] {
+        let detail = Self::detail(row);
+        let below = if detail.is_empty() { detail } else { format!("\n{detail}") };
+        [local_time(row.at), format!("{} by {}{below}", shown(&row.action), shown(&row.actor))]
+    }
+}
+
+impl Audit {
+    /// The detail in words.
+    fn detail(AuditRow { action, detail, .. }: &AuditRow) -> String {
         let parsed = detail.as_ref().and_then(|detail| serde_json::from_str(detail).ok());
-        let detail = match parsed {
+        let words = match parsed {
             Some(Value::Object(fields)) => audit_in_words(action, &fields),
             _ => detail.clone().unwrap_or_default(),
         };
-        vec![local_time(*at), shown(actor), shown(action), shown(&detail)]
-    }
-
-    fn narrow_cells(row: &AuditRow) -> Option<[String; 2]> {
-        let [at, actor, action, detail] = Self::cells(row).try_into().ok()?;
-        let detail = if detail.is_empty() { detail } else { format!("\n{detail}") };
-        Some([at, format!("{action} by {actor}{detail}")])
+        shown(&words)
     }
 }
 
@@ -180,7 +186,6 @@ impl Records for Cycles {
         "error",
     ];
     const HEADERS: &'static [&'static str] = &["cycle", "started", "trigger", "outcome", "numbers"];
-    const WHOLE: &'static [usize] = &[0, 1, 2, 3];
     const NOTHING: &'static str = "No cycles.";
 
     async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<CycleRow>, StoreError> {
@@ -192,7 +197,22 @@ impl Records for Cycles {
     }
 
     fn cells(row: &CycleRow) -> Vec<String> {
-        let CycleRow { id, trigger, started_at, finished_at, outcome, counts, error, single_user, .. } = row;
+        let CycleRow { id, trigger, started_at, outcome, .. } = row;
+        let outcome = outcome.map_or("not ended", Outcome::as_str);
+        vec![id.to_string(), local_time(*started_at), trigger.to_string(), outcome.to_owned(), Self::numbers(row)]
+    }
+
+    fn narrow_cells(row: &CycleRow) -> [String; 2] {
+        let CycleRow { id, trigger, started_at, outcome, .. } = row;
+        let outcome = outcome.map_or("not ended", Outcome::as_str);
+        [local_time(*started_at), format!("cycle {id}, {trigger}: {outcome}\n{}", Self::numbers(row))]
+    }
+}
+
+impl Cycles {
+    /// The counts that are not zero, the duration and the error.
+    fn numbers(row: &CycleRow) -> String {
+        let CycleRow { started_at, finished_at, counts, error, single_user, full_comparison, .. } = row;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged: _, skipped, failed, held } =
             counts;
         let named = [
@@ -204,25 +224,12 @@ impl Records for Cycles {
             (failed, "failed"),
             (skipped, "skipped"),
         ];
-        let numbers =
+        let changed =
             named.into_iter().filter(|(number, _)| **number > 0).map(|(number, what)| format!("{number} {what}"));
         let took = finished_at.map(|end| format!("took {}s", end.duration_since(*started_at).as_secs()));
         let kind = single_user.then(|| "run for one user".to_owned());
-        let full = (row.full_comparison == Some(true)).then(|| "full comparison".to_owned());
-        let parts: Vec<String> = kind
-            .into_iter()
-            .chain([format!("{in_scope} in scope")])
-            .chain(numbers)
-            .chain(full)
-            .chain(took)
-            .chain(error.as_ref().map(|error| shown(error)))
-            .collect();
-        let outcome = outcome.map_or("not ended", Outcome::as_str);
-        vec![id.to_string(), local_time(*started_at), trigger.to_string(), outcome.to_owned(), parts.join(", ")]
-    }
-
-    fn narrow_cells(row: &CycleRow) -> Option<[String; 2]> {
-        let [id, started_at, trigger, outcome, numbers] = Self::cells(row).try_into().ok()?;
-        Some([started_at, format!("cycle {id}, {trigger}: {outcome}\n{numbers}")])
+        let full = (*full_comparison == Some(true)).then(|| "full comparison".to_owned());
+        let parts = kind.into_iter().chain([format!("{in_scope} in scope")]).chain(changed).chain(full).chain(took);
+        parts.chain(error.as_ref().map(|error| shown(error))).collect::<Vec<_>>().join(", ")
     }
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use comfy_table::{ColumnConstraint, Width};
 use serde_json::Value;
 
-use crate::cli::narrow::{NARROW, in_two_columns, natural_width};
+use crate::cli::narrow::{PADDING, in_two_columns, table_width};
 use crate::cli::output::{OutputFormat, table, visible_json};
 use crate::cli::spreadsheet::csv_rows;
 use crate::store::{RowPage, RowRange, Store, StoreError};
@@ -19,8 +19,6 @@ pub(super) trait Records {
     const KEYS: &'static [&'static str];
     /// The columns of a table, for reading.
     const HEADERS: &'static [&'static str];
-    /// The columns that are never broken: times, numbers and fixed words.
-    const WHOLE: &'static [usize];
     /// The sentence in place of an empty table.
     const NOTHING: &'static str;
 
@@ -28,11 +26,8 @@ pub(super) trait Records {
     fn as_json(row: &Self::Row) -> Value;
     fn cells(row: &Self::Row) -> Vec<String>;
 
-    /// Two columns for a narrow terminal, of which the first is never broken; none if the table fits.
-    fn narrow_cells(row: &Self::Row) -> Option<[String; 2]> {
-        let _ = row;
-        None
-    }
+    /// Two columns for a terminal that is too narrow for the table. The first is never broken.
+    fn narrow_cells(row: &Self::Row) -> [String; 2];
 }
 
 /// Prints rows as they arrive.
@@ -45,14 +40,14 @@ pub(super) struct Printer<R> {
     is_empty: bool,
     /// The widths of the columns of the first page, which the others keep.
     widths: Vec<u16>,
-    /// Whether the rows of the first page are too wide for the terminal.
-    is_narrow: Option<bool>,
+    /// Whether the rows of a page were too wide for the terminal; the later pages look like it.
+    is_narrow: bool,
 }
 
 impl<R: Records> Printer<R> {
     pub(super) fn new(format: OutputFormat, open_ended: bool) -> Self {
         let output = BufWriter::new(std::io::stdout());
-        Self { records: PhantomData, format, open_ended, output, is_empty: true, widths: Vec::new(), is_narrow: None }
+        Self { records: PhantomData, format, open_ended, output, is_empty: true, widths: Vec::new(), is_narrow: false }
     }
 
     pub(super) fn print(&mut self, page: &[R::Row]) -> std::io::Result<()> {
@@ -107,29 +102,24 @@ impl<R: Records> Printer<R> {
         for row in rows {
             lines.add_row(R::cells(row));
         }
+        // The columns keep the widths of the first page.
+        let mut widths: Vec<u16> = lines.column_max_content_widths();
+        widths.iter_mut().zip(&self.widths).for_each(|(width, first)| *width = (*width).max(*first));
         if let Some(width) = lines.width() {
-            // The other pages look like the first one.
-            let is_narrow = *self.is_narrow.get_or_insert(width < NARROW || natural_width(&lines) > width.into());
-            let narrow: Option<Vec<_>> = rows.iter().map(R::narrow_cells).collect();
-            if let Some(narrow) = narrow.filter(|_| is_narrow) {
+            self.is_narrow |= table_width(&widths) > width.into();
+            if self.is_narrow {
+                let narrow: Vec<_> = rows.iter().map(R::narrow_cells).collect();
                 return in_two_columns(&narrow, width.into());
             }
         }
         if !self.is_empty {
             lines.set_header(comfy_table::Row::new());
         }
-        let found: Vec<u16> = lines.column_max_content_widths();
-        // A terminal has a width of its own.
-        let on_terminal = lines.width().is_some();
-        for (index, column) in lines.column_iter_mut().enumerate() {
-            if on_terminal && R::WHOLE.contains(&index) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            } else if let Some(width) = self.widths.get(index).filter(|_| !on_terminal) {
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width)));
-            }
+        for (column, width) in lines.column_iter_mut().zip(&widths) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width.saturating_add(PADDING))));
         }
         if self.widths.is_empty() {
-            self.widths = found;
+            self.widths = widths;
         }
         // Without a header, an empty line stands in its place.
         lines.trim_fmt().trim_start_matches('\n').to_owned()

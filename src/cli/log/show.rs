@@ -8,7 +8,8 @@ use super::records::{Printer, Records};
 use crate::cli::decisions::NOTHING;
 use crate::cli::narrow::{ListColumns, ListRow};
 use crate::cli::output::{
-    DONE, FAILED, Failure, OutputFormat, action_in_words, local_time, print, print_json, shown, value_text, with_ends,
+    DONE, FAILED, Failure, OutputFormat, action_in_words, local_time, print, print_json, print_labelled, shown,
+    value_text, with_ends,
 };
 use crate::model::{Attribute, Reason};
 use crate::store::{LearnerDatabase, LogFilter, LogRow, NamedLearner, RowRange, Store};
@@ -99,11 +100,11 @@ fn print_entry(row: &LogRow, trigger: &str, holders: &[String]) -> Result<(), Fa
     ];
     for (name, value) in lines {
         if let Some(value) = value {
-            print(&format!("{name:<13} {value}"))?;
+            print_labelled(&format!("{name:<13} "), &value)?;
         }
     }
     for holder in holders {
-        print(&format!("{:<13} {holder}", "Held now by"))?;
+        print_labelled(&format!("{:<13} ", "Held now by"), holder)?;
     }
     let value = |value: &Value| match value {
         Value::String(text) => shown(&with_ends(text)),

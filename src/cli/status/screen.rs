@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::View;
-use crate::cli::narrow::{ListColumns, ListRow, wrap};
-use crate::cli::output::{Failure, action_in_words, local_time, print_sentences, shown, table, visible_lines};
+use jiff::Timestamp;
+use rustix::termios::Winsize;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{View, WATCH_EVERY};
+use crate::cli::narrow::{ListColumns, ListRow, labelled};
+use crate::cli::output::{Failure, action_in_words, line_width, local_time, print_sentences, shown, visible_lines};
 use crate::cycle::ends_soon;
 use crate::model::{
     Action, ClockFinding, ProvisioningState, Reason, Route, Routes, StateReport, Status, UnreadableRow,
@@ -21,7 +25,7 @@ const ALL: &str = "learner-sync status --all";
 
 impl View {
     pub(super) fn screen(&self) -> String {
-        let mut screen = Screen { text: String::new(), width: table(&[]).width().map(usize::from) };
+        let mut screen = Screen { text: String::new(), width: line_width() };
         self.add_state(&mut screen);
         self.add_daemon(&mut screen);
         match &self.summary {
@@ -68,7 +72,10 @@ impl View {
                 screen.line("Configuration", &format!("{path}, loaded at {}", local_time(*loaded_at)));
                 if let Some(rejected) = rejected {
                     let at = rejected.since.map(|at| format!(" at {}", local_time(at))).unwrap_or_default();
-                    screen.line("", &format!("a reload was rejected{at}: {}", rejected.reason));
+                    // The state already says why.
+                    let why = Some(&rejected.reason).filter(|reason| **reason != self.report.reason);
+                    let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
+                    screen.line("", &format!("a reload was rejected{at}{why}"));
                 }
                 if let Some(http) = http {
                     screen.line("HTTP", &http.reason);
@@ -77,8 +84,13 @@ impl View {
             None => screen.line("Configuration", &path.to_string()),
         }
         if let Some(error) = &self.config_error {
-            screen.line("", "the file cannot be used as it is now:");
-            error.lines().for_each(|line| screen.line("", line));
+            let rejected = self.alive().and_then(|record| record.rejected.as_ref());
+            if rejected.is_some_and(|rejected| rejected.reason == *error) {
+                screen.line("", "the file cannot be used as it is now");
+            } else {
+                screen.line("", "the file cannot be used as it is now:");
+                error.lines().for_each(|line| screen.line("", line));
+            }
         }
     }
 
@@ -186,6 +198,10 @@ impl View {
             screen.failing(&skipped[..shown_skipped], self.all);
             screen.others(users.saturating_sub(shown_skipped as u64), lists);
         }
+        if !lists && total(&summary.held) + total(&summary.failing) + total(&summary.skipped) > 0 {
+            let what = if self.config_error.is_some() { "configuration" } else { "learner database" };
+            screen.text(&format!("These users are listed when the {what} can be read again."));
+        }
         // Those have no record of their own.
         let all =
             summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map_or(0, |last| last.counts.skipped);
@@ -200,6 +216,31 @@ impl View {
     }
 }
 
+/// The first line with `--watch`.
+pub(super) fn as_of(now: Timestamp) -> String {
+    format!("{:LABEL$}{}, refreshed every {} seconds\n", "As of", local_time(now), WATCH_EVERY.as_secs())
+}
+
+/// The first lines of a screen that fit a terminal, above the number of the others.
+pub(super) fn cut(screen: &str, Winsize { ws_row, ws_col, .. }: Winsize) -> String {
+    let lines: Vec<&str> = screen.trim_end().lines().collect();
+    // The cursor is in the last row. A terminal that does not know its size reports 0.
+    let (rows, columns) = (usize::from(ws_row).saturating_sub(1), usize::from(ws_col).max(1));
+    let fitting = |rows: usize| {
+        let mut used = 0;
+        let fits = |line: &&&str| {
+            used += line.width().div_ceil(columns).max(1);
+            used <= rows
+        };
+        lines.iter().take_while(fits).count()
+    };
+    if ws_row == 0 || ws_col == 0 || fitting(rows) == lines.len() {
+        return lines.join("\n");
+    }
+    let (shown, others) = lines.split_at(fitting(rows.saturating_sub(1)));
+    format!("{}\n… and {} more lines; `learner-sync status` shows all", shown.join("\n"), others.len())
+}
+
 /// The lines of the screen.
 struct Screen {
     text: String,
@@ -209,17 +250,12 @@ struct Screen {
 
 impl Screen {
     fn line(&mut self, label: &str, text: &str) {
-        let text = self.wrapped(text, LABEL);
-        for (number, line) in text.lines().enumerate() {
-            let label = if number == 0 { label } else { "" };
-            // Writing to a string cannot fail.
-            let _ = writeln!(self.text, "{label:LABEL$}{line}");
-        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{}", labelled(&format!("{label:LABEL$}"), &visible_lines(text), self.width));
     }
 
     fn text(&mut self, text: &str) {
-        let text = self.wrapped(text, 0);
-        let _ = writeln!(self.text, "{text}");
+        let _ = writeln!(self.text, "{}", labelled("", &visible_lines(text), self.width));
     }
 
     fn heading(&mut self, text: &str) {
@@ -229,11 +265,6 @@ impl Screen {
 
     fn list(&mut self, list: &str) {
         let _ = writeln!(self.text, "{list}");
-    }
-
-    fn wrapped(&self, text: &str, indent: usize) -> String {
-        let text = visible_lines(text);
-        self.width.map_or_else(|| text.clone(), |width| wrap(&text, width.saturating_sub(indent)))
     }
 
     fn others(&mut self, others: u64, lists: bool) {
@@ -357,6 +388,20 @@ fn routes_in_words(routes: &Routes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_screen_is_cut_to_the_rows_of_the_terminal() {
+        let size = |ws_row, ws_col| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        let screen = "one\ntwo\n\nfour, which is long\nfive\n";
+        for (rows, columns) in [(6, 80), (7, 18), (0, 0), (0, 80)] {
+            assert_eq!(cut(screen, size(rows, columns)), screen.trim_end(), "{rows} rows");
+        }
+        let others =
+            |lines: &str, number| format!("{lines}\n… and {number} more lines; `learner-sync status` shows all");
+        assert_eq!(cut(screen, size(5, 80)), others("one\ntwo\n", 2));
+        assert_eq!(cut(screen, size(6, 18)), others("one\ntwo\n", 2));
+        assert_eq!(cut(screen, size(1, 80)), others("", 5));
+    }
 
     #[test]
     fn a_text_is_shortened_at_a_word_end() {

@@ -56,9 +56,13 @@ fn flags_write_a_configuration_that_loads() {
             "az ad app permission admin-consent",
             "New-MgServicePrincipalAppRoleAssignment",
             &format!("learner-sync check --config {}", output.display()),
+            // No unit reads this file.
+            &format!("learner-sync run --config {}", output.display()),
+            "/etc/learner-sync/NAME.toml",
         ] {
             assert!(stdout.contains(words), "{words}: {stdout}");
         }
+        assert!(!stdout.contains("systemctl enable"), "{stdout}");
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
 }

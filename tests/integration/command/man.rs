@@ -16,7 +16,7 @@ fn run(arguments: &[&str]) -> String {
 }
 
 /// The names of the pages of `command` and its subcommands, as the help lists them.
-fn commands(command: &[&str]) -> BTreeSet<String> {
+pub(super) fn commands(command: &[&str]) -> BTreeSet<String> {
     let help = run(&[command, &["--help"]].concat());
     let listed = help.split("\nCommands:\n").nth(1).unwrap_or_default().lines().take_while(|line| !line.is_empty());
     let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty());

@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use graph_sim::Fault;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 
-use crate::program::{add_assigned_user, users};
+use crate::program::{PROGRAM, add_assigned_user, eventually, users};
 use crate::world::World;
 
 /// A terminal, and everything that was written to it.
@@ -23,13 +24,17 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(width: u16) -> Self {
+    fn open(columns: u16) -> Self {
+        Self::open_with(40, columns)
+    }
+
+    fn open_with(rows: u16, columns: u16) -> Self {
         let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&main).unwrap();
         unlockpt(&main).unwrap();
         let name = ptsname(&main, Vec::new()).unwrap().into_string().unwrap();
         let side = OwnedFd::from(File::options().read(true).write(true).open(name).unwrap());
-        tcsetwinsize(&side, Winsize { ws_row: 40, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&side, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let text = Arc::new(Mutex::new(Vec::new()));
         let (mut screen, written) = (File::from(main), Arc::clone(&text));
         let reader = std::thread::spawn(move || {
@@ -71,8 +76,18 @@ fn run_on_terminal(mut command: Command, width: u16) -> String {
     terminal.into_text()
 }
 
-#[tokio::test]
-async fn lists_fit_a_terminal_and_break_no_time_or_id() {
+/// The lines that are longer than the terminal, without the escapes for bold and underlined letters.
+fn long_lines(text: &str, width: u16) -> Vec<String> {
+    let plain = |line: &str| {
+        let mut parts = line.split('\u{1b}');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |plain, part| plain + part.split_once('m').unwrap().1)
+    };
+    text.lines().map(plain).filter(|line| line.chars().count() > width.into()).collect()
+}
+
+/// Twelve held users, a skipped one, and one who is not a learner yet.
+async fn world_with_trouble() -> (World, Vec<String>) {
     let (tenant, ids) = users(14);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
@@ -84,12 +99,30 @@ async fn lists_fit_a_terminal_and_break_no_time_or_id() {
     });
     world.run_program(&["sync"], 3);
     world.sim.tenant(|tenant| drop(add_assigned_user(tenant, "Mary", "Somerville")));
-    let commands: [&[&str]; 7] =
-        [&["plan"], &["approve"], &["mapping", "check"], &["log"], &["log", "cycles"], &["log", "audit"], &["status"]];
+    (world, ids)
+}
+
+#[tokio::test]
+async fn lists_fit_a_terminal_and_break_no_time_or_id() {
+    let (world, ids) = world_with_trouble().await;
+    let commands: [&[&str]; 12] = [
+        &["plan"],
+        &["approve"],
+        &["mapping", "check"],
+        &["log"],
+        &["log", "cycles"],
+        &["log", "audit"],
+        &["log", "show", "15"],
+        &["status"],
+        &["status", "--all"],
+        &["check"],
+        &["provision", "--dry-run", &ids[12]],
+        &["guide", "operations"],
+    ];
     for arguments in commands {
         for width in [80, 100, 119, 120, 160] {
             let text = run_on_terminal(world.program(arguments), width);
-            let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > width.into()).collect();
+            let long = long_lines(&text, width);
             assert!(long.is_empty(), "{arguments:?} at {width}: {long:#?}\n{text}");
             let names = ["ada.number0@harbourworks.example", "mary.somerville@harbourworks.example"];
             let expected = match arguments {
@@ -105,6 +138,49 @@ async fn lists_fit_a_terminal_and_break_no_time_or_id() {
         // A file or pipe gets whole lines.
         let piped = world.program(arguments).output().unwrap();
         assert!(!String::from_utf8_lossy(&piped.stdout).contains('\r'));
+    }
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    let mut checked = 0;
+    for page in super::man::commands(&[]) {
+        let words = page.strip_prefix("learner-sync").unwrap().strip_suffix(".1").unwrap().split('-');
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().args(words.filter(|word| !word.is_empty())).arg("--help");
+        let text = run_on_terminal(command, 80);
+        assert!(text.contains("Usage:") && text.contains("\u{1b}["), "{page}: {text}");
+        let long = long_lines(&text, 80);
+        assert!(long.is_empty(), "{page}: {long:#?}");
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked}");
+    // The width of a pipe is not known.
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().args(["log", "--help"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let piped = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(long_lines(&piped, 100).is_empty() && !piped.contains('\u{1b}'), "{piped}");
+}
+
+#[tokio::test]
+async fn watch_shows_the_time_and_what_fits_the_terminal() {
+    let (world, _) = world_with_trouble().await;
+    for (rows, is_cut) in [(24, true), (60, false)] {
+        let terminal = Terminal::open_with(rows, 80);
+        let mut command = world.program(&["status", "--watch"]);
+        command.env("TERM", "xterm").stdin(Stdio::null()).stdout(terminal.stdio()).stderr(Stdio::null());
+        let mut watch = command.spawn().unwrap();
+        drop(command);
+        // The second screen says that the first one is complete.
+        let screens = || terminal.text().matches("\u{1b}[2J").count();
+        eventually("it refreshes", async || (screens() > 1).then_some(())).await;
+        kill_process(Pid::from_child(&watch), Signal::TERM).unwrap();
+        assert!(watch.wait().unwrap().success());
+        let text = terminal.into_text();
+        let screen = text.split("\u{1b}[2J").nth(1).unwrap().trim_end_matches("\u{1b}[H");
+        assert!(screen.starts_with("As of         20"), "{screen}");
+        assert!(screen.ends_with('\n') && screen.lines().count() < rows.into(), "{screen}");
+        assert_eq!(screen.contains("more lines; `learner-sync status` shows all\n"), is_cut, "{screen}");
     }
 }
 

@@ -20,10 +20,10 @@ fn steps(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with(' ')).collect()
 }
 
-/// The line of the step `map` for one column.
-fn mapped<'t>(text: &'t str, column: &str) -> &'t str {
-    let line = text.lines().find(|line| line.get(9..).is_some_and(|rest| rest.starts_with(&format!("{column} <- "))));
-    line.unwrap_or_else(|| panic!("no {column} in {text}")).get(9..).unwrap()
+/// The line of the step `map` for one attribute.
+fn mapped<'t>(text: &'t str, path: &str) -> &'t str {
+    let line = text.lines().find(|line| line.get(9..).is_some_and(|rest| rest.starts_with(&format!("{path} <- "))));
+    line.unwrap_or_else(|| panic!("no {path} in {text}")).get(9..).unwrap()
 }
 
 #[tokio::test]
@@ -45,8 +45,8 @@ async fn each_assignment_route_is_shown() {
     assert!(text.contains("\nscope    assigned directly\nmatch    no learner yet; a new one\n"), "{text}");
     assert!(text.contains(&format!("\naction   create {}, assigned\n", "ada.lovelace@harbourworks.example")), "{text}");
     assert!(text.contains("           displayName: Ada Lovelace\n"), "{text}");
-    assert_eq!(mapped(&text, "first_name"), "first_name <- [givenName]: Ada");
-    assert_eq!(mapped(&text, "country"), "country <- [country]: nothing");
+    assert_eq!(mapped(&text, "name.givenName"), "name.givenName <- [givenName]: Ada");
+    assert_eq!(mapped(&text, "addresses[0].country"), "addresses[0].country <- [country]: nothing");
     assert_eq!(document["import"]["attributes"]["department"], json!("Research"));
     let name = json!({ "attribute": "name.givenName", "expression": "[givenName]", "value": "Ada", "old": null, "note": null });
     assert!(document["map"].as_array().unwrap().contains(&name), "{document}");
@@ -65,7 +65,7 @@ async fn each_assignment_route_is_shown() {
     assert!(text.contains(scope) && text.contains("\naction   none: not assigned, and no learner\n"), "{text}");
     assert_eq!(document["scope"]["nested_in"], json!([]));
     // The mapping result is shown all the same.
-    assert_eq!(mapped(&text, "first_name"), "first_name <- [givenName]: Mary");
+    assert_eq!(mapped(&text, "name.givenName"), "name.givenName <- [givenName]: Mary");
     let (text, _) = explained(&world, &direct).await;
     assert_eq!(steps(&text).len(), 6, "{text}");
 }
@@ -95,7 +95,10 @@ async fn the_reason_for_being_out_of_scope_is_shown() {
     let (text, _) = explained(&world, &ids[2]).await;
     assert!(text.contains("the account is disabled\n") && text.contains("directly, but account-disabled\n"), "{text}");
     let (text, _) = explained(&world, &ids[3]).await;
-    assert_eq!(mapped(&text, "email"), "email <- [mail]: nothing, but required");
+    assert_eq!(
+        mapped(&text, "emails[type eq \"work\"].value"),
+        "emails[type eq \"work\"].value <- [mail]: nothing, but required"
+    );
     assert!(text.contains("action   create not applied (skipped): missing-required"), "{text}");
     let (text, _) = explained(&world, &ids[4]).await;
     assert!(text.contains("action   create not applied (failure): conflict") && text.contains(&ids[5]), "{text}");
@@ -120,14 +123,15 @@ async fn old_values_defaults_and_failing_rules_are_shown() {
     let (text, document) = explained(&world, &ids[0]).await;
     assert_eq!(mapped(&text, "title"), "title <- [jobTitle]: nothing; a new learner gets the default \"Learner\"");
     assert_eq!(
-        mapped(&text, "first_name"),
-        "first_name <- Append([givenName],\"!\"): Ada! (for a new learner only), was Ada"
+        mapped(&text, "name.givenName"),
+        "name.givenName <- Append([givenName],\"!\"): Ada! (for a new learner only), was Ada"
     );
     assert_eq!(
-        mapped(&text, "last_name"),
-        "last_name <- IgnoreFlowIfNullOrEmpty([city]): nothing, not written, was Number0"
+        mapped(&text, "name.familyName"),
+        "name.familyName <- IgnoreFlowIfNullOrEmpty([city]): nothing, not written, was Number0"
     );
-    assert_eq!(mapped(&text, "department"), "department <- Redact([department]): [Redact]");
+    let department = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
+    assert_eq!(mapped(&text, department), format!("{department} <- Redact([department]): [Redact]"));
     for output in [&text, &document.to_string()] {
         assert!(!output.contains("Secret") && !output.contains("Research"), "{output}");
     }
