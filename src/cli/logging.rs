@@ -39,12 +39,15 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     let started = match (journal, format) {
         (Some(journal), _) => {
             let journal = journal.with_field_prefix(Some(JOURNAL_PREFIX.to_owned()));
-            registry.with(VisibleEvents(journal)).try_init()
+            registry.with(VisibleEvents { layer: journal, has_complete_message: true }).try_init()
         }
-        (None, LogFormat::Json) => registry.with(VisibleEvents(layer.json().flatten_event(true))).try_init(),
+        (None, LogFormat::Json) => {
+            let layer = layer.json().flatten_event(true);
+            registry.with(VisibleEvents { layer, has_complete_message: false }).try_init()
+        }
         (None, _) => {
             let layer = layer.with_target(false).with_ansi(std::io::stderr().is_terminal());
-            registry.with(VisibleEvents(layer)).try_init()
+            registry.with(VisibleEvents { layer, has_complete_message: false }).try_init()
         }
     };
     started.map_err(|error| Failure::failed(&error, None))
