@@ -6,8 +6,6 @@ use unicode_width::UnicodeWidthStr;
 
 use super::output::table;
 
-/// Terminals of fewer columns have no room for a list of long texts.
-pub(super) const NARROW: u16 = 120;
 /// How far the second column is indented below a first column that takes more than half of the width.
 const INDENT: usize = 4;
 
