@@ -86,7 +86,7 @@ pub(super) fn wrap(text: &str, width: usize) -> String {
             wrapped.push('\n');
         }
         let mut used = 0;
-        for word in line.split_inclusive(' ') {
+        for word in words(line) {
             let ends: &[char] = match word.trim_end().width() > width {
                 true if word.starts_with("urn:") => &[':'],
                 true => &['/'],
@@ -107,6 +107,18 @@ pub(super) fn wrap(text: &str, width: usize) -> String {
     wrapped
 }
 
+/// The words of a line with the blanks behind them. A SCIM path such as `emails[type eq "work"].value` is one word.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let is_end = |(at, _): &(usize, &str)| !["[type", "[type eq"].iter().any(|open| rest[..*at].ends_with(open));
+        let end = rest.match_indices(' ').find(is_end).map_or(rest.len(), |(at, blank)| at + blank.len());
+        let (word, others) = rest.split_at(end);
+        rest = others;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +128,8 @@ mod tests {
         assert_eq!(wrap("one two three", 7), "one two\nthree");
         assert_eq!(wrap("of aaaa-bbbb/cccc-dddd, active", 10), "of\naaaa-bbbb/\ncccc-dddd,\nactive");
         assert_eq!(wrap("see /etc/file", 10), "see\n/etc/file");
+        let path = "emails[type eq \"work\"].value";
+        assert_eq!(wrap(&format!("from {path} on"), 30), format!("from\n{path}\non"));
         assert_eq!(wrap("short\nsecond line", 6), "short\nsecond\nline");
         assert_eq!(wrap("unbreakable", 4), "unbreakable");
         assert_eq!(wrap("李小龙 李小龙", 9), "李小龙\n李小龙");

@@ -367,7 +367,7 @@ pub(in crate::cli) fn held_list(held: &[HeldUser]) -> String {
         let action = action_in_words(*action, Status::Held, None);
         let more = [("approved at", &approved), ("last assigned", &lost)];
         let more = more.into_iter().filter(|(_, text)| !text.is_empty());
-        let more: String = more.map(|(label, text)| format!("\n{label} {text}")).collect();
+        let more: String = more.map(|(label, text)| format!("; {label} {text}")).collect();
         let narrow = [action.clone(), format!("{user}\n{reason}{more}")];
         ListRow { cells: vec![action, reason.to_string(), user, learner, local_time(*since), approved, lost], narrow }
     });
