@@ -15,6 +15,7 @@ mod relink;
 mod remember;
 mod report;
 mod restrictions;
+mod start_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,6 +35,7 @@ use self::linked::{LinkedBefore, read_linked};
 use self::pace::Pace;
 pub use self::relink::PreparedRelink;
 pub use self::report::{DatabaseFailure, Report};
+use self::start_over::{record_end, start_over};
 use crate::directory::{Application, Assess, Confirmation, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
@@ -44,7 +46,7 @@ use crate::model::{
 use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
 use crate::progress::Stage;
 use crate::scope::Scope;
-use crate::store::{Bookkeeping, CycleAudit, CycleId, Refused, Store, StoreError, WriteContext};
+use crate::store::{Bookkeeping, CycleAudit, CycleId, Fence, Refused, Store, StoreError, WriteContext};
 
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
@@ -112,6 +114,8 @@ pub struct CycleOptions<'a> {
     pub now: Timestamp,
     /// The only user to provision; `None` provisions all users.
     pub only: Option<&'a SingleUser>,
+    /// Whether to write learners although provisioning is paused.
+    pub force: bool,
 }
 
 /// One user instead of all. Everything is read and decided as usual; only what concerns this user is applied.
@@ -152,25 +156,18 @@ pub async fn run(
     let started = Instant::now();
     directory.start_clock();
     let requests_before = directory.requests();
-    // The source as an earlier cycle resolved it, so that a cycle that fails early is recorded under the same source.
-    let source = store.state().await?.source(&rules.tenant, rules.application);
-    let CycleRequest { trigger, full } = options.request;
-    let cycle = match options.only {
-        None => store.begin_cycle(&source, trigger, options.now).await?,
-        Some(only) => {
-            let audit = only.audit.as_ref();
-            let audit = audit.map(|RunAudit { actor, action, detail }| CycleAudit { actor, action, detail });
-            store.begin_single_user_cycle(&source, trigger, options.now, audit).await?
-        }
-    };
+    let (source, cycle) = begin(context, options).await?;
     reached(Step::CycleBegun);
     let only = options.only.map(|only| only.user.to_string());
+    let CycleRequest { trigger, full } = options.request;
     tracing::info!(cycle.id = %cycle, cycle.trigger = %trigger, cycle.full = full, user.id = only, "cycle started");
 
     let mut report = Report::new(Some(cycle), &options);
     report.personal_ids = context.store.has_text_ids();
-    if let Err(error) = prepare_and_apply(context, options, cycle, &mut report, &mut stop).await {
+    let (cycle, ended) = attempt_twice(context, options, cycle, &mut report, &mut stop).await;
+    if let Err(error) = ended {
         report.outcome = error.outcome();
+        report.paused = error.is_pause();
         report.refused = error.is_refusal();
         report.credential_failed = error.is_about_the_credential();
         report.database_failure = error.database_failure();
@@ -181,11 +178,10 @@ pub async fn run(
     // By now the source is resolved, even if the application is configured by another id than before.
     let source = store.state().await.map_or(source, |state| state.source(&rules.tenant, rules.application));
     report.time = cycle_time(context, options, &source).await.unwrap_or(report.time);
-    let end = report.cycle_end();
     // Logged first, because recording can fail for the same reason as the cycle.
     report.log();
     reached(Step::CycleEnding);
-    if let Err(error) = store.finish_cycle(cycle, &end).await {
+    if let Err(error) = record_end(context, cycle, &report, &mut stop).await {
         // The learners are written; the next cycle closes the row as interrupted.
         tracing::error!(cycle.id = %cycle, "cannot record the end of the cycle: {}", chain(&error));
         report.database_failure = Some(DatabaseFailure::of(&error));
@@ -196,6 +192,50 @@ pub async fn run(
     }
     reached(Step::CycleFinished);
     Ok(report)
+}
+
+/// Records the start of a cycle. Returns its source as an earlier cycle resolved it, so that a cycle that fails early is
+/// recorded under the same source.
+async fn begin(context: CycleContext<'_>, options: CycleOptions<'_>) -> Result<(String, CycleId), StoreError> {
+    let CycleContext { directory: _, store, cache: _, rules } = context;
+    let source = store.state().await?.source(&rules.tenant, rules.application);
+    let trigger = options.request.trigger;
+    let cycle = match options.only {
+        None => store.begin_cycle(&source, trigger, options.now).await?,
+        Some(only) => {
+            let audit = only.audit.as_ref();
+            let audit = audit.map(|RunAudit { actor, action, detail }| CycleAudit { actor, action, detail });
+            store.begin_single_user_cycle(&source, trigger, options.now, audit).await?
+        }
+    };
+    Ok((source, cycle))
+}
+
+/// Makes a plan and carries it out. If that fails because the database has changed, or is another one after a failover,
+/// everything is read and decided once more. Returns the cycle, which may have another row then.
+async fn attempt_twice(
+    context: CycleContext<'_>,
+    options: CycleOptions<'_>,
+    mut cycle: CycleId,
+    report: &mut Report,
+    stop: &mut StopSignal,
+) -> (CycleId, Result<(), CycleError>) {
+    let mut is_second = false;
+    loop {
+        let mut ended = prepare_and_apply(context, options, cycle, report, stop).await;
+        if ended.is_ok() {
+            // A connection that is lost by now may mean a failover to a standby that lacks the last commits.
+            ended = context.store.state().await.map(drop).map_err(Into::into);
+        }
+        let Err(error) = ended else { return (cycle, Ok(())) };
+        if std::mem::replace(&mut is_second, true) {
+            return (cycle, Err(error));
+        }
+        match start_over(context, options, cycle, error, report, stop).await {
+            Ok(again) => cycle = again,
+            Err(error) => return (cycle, Err(error)),
+        }
+    }
 }
 
 async fn prepare_and_apply(
@@ -211,8 +251,8 @@ async fn prepare_and_apply(
     };
     report.full_comparison = Some(prepared.compared_at.is_none());
     reached(Step::Planned);
-    let applied = apply(context, cycle, &mut prepared, report, stop).await;
-    if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
+    let applied = apply(context, options, cycle, &mut prepared, report, stop).await;
+    if applied.as_ref().err().is_none_or(|error| error.outcome() == Outcome::Interrupted) {
         context.directory.progress().enter(Stage::Finishing);
         prepared.update_cache(context, options).await;
     }
@@ -487,9 +527,10 @@ async fn read_facts(
     })
 }
 
-/// Carries out the plan, batch by batch. A stop takes effect between two batches.
+/// Carries out the plan, batch by batch. A stop or a pause takes effect between two batches.
 async fn apply(
     context: CycleContext<'_>,
+    options: CycleOptions<'_>,
     cycle: CycleId,
     prepared: &mut Prepared,
     report: &mut Report,
@@ -499,9 +540,8 @@ async fn apply(
     let Prepared { plan, source, linked, joined, facts, generation, time, .. } = prepared;
     let write_context = WriteContext { cycle, source, at: time.recorded() };
     report.add_plan(plan);
-    if let Some(renewed) = store.record(&bookkeeping(plan), &write_context).await? {
-        *generation = renewed;
-    }
+    let fence = |generation: &Generation| Fence { generation: *generation, force: options.force };
+    *generation = store.record(&bookkeeping(plan), &write_context, fence(generation)).await?;
     reached(Step::BookkeepingCommitted);
     remember::recorded(linked, plan);
     progress.begin_writing(plan.counts().applied());
@@ -515,7 +555,7 @@ async fn apply(
             return Err(CycleError::Interrupted);
         }
         let started = Instant::now();
-        let applied = store.apply(batch, &write_context).await?;
+        let applied = store.apply(batch, &write_context, fence(generation)).await?;
         pace.follow(started.elapsed(), !applied.read_back && applied.refused.is_empty());
         reached(Step::BatchCommitted);
         *generation = applied.generation;
@@ -524,7 +564,7 @@ async fn apply(
         // Counted first: the batch is written, whatever happens to the record of its failures.
         let refused = report.add_batch(batch, refused);
         progress.add_written(batch.decisions().len() as u64);
-        store.record_refused(refused, &write_context).await?;
+        store.record_refused(refused, &write_context, fence(generation)).await?;
         reached(Step::RefusalsRecorded);
     }
     reached(Step::PlanApplied);

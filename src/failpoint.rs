@@ -1,5 +1,5 @@
 //! Steps of a cycle at which a test can kill the process: `FAILPOINTS=BatchCommitted=return`, or `2*off->return` for the
-//! third time. Only with the feature `failpoints`, which released programs are built without.
+//! third time; `1*return(stop)` stops it until SIGCONT. Only with the feature `failpoints`, which released programs are built without.
 
 /// Declares the steps and the list of all steps.
 macro_rules! steps {
@@ -66,12 +66,17 @@ steps! {
     DatabaseClosed,
 }
 
-/// Marks that the cycle has reached `step`. A test can kill the process here, as `kill -9` would.
+/// Marks that the cycle has reached `step`. A test can kill the process here, as `kill -9` would, or stop it.
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(step: Step) {
     use rustix::process::{Signal, getpid, kill_process};
 
-    fail::fail_point!(&format!("{step:?}"), |_| {
+    fail::fail_point!(&format!("{step:?}"), |action: Option<String>| {
+        if action.as_deref() == Some("stop") {
+            // Stopped before it returns, as a machine that is suspended.
+            let _ = kill_process(getpid(), Signal::STOP);
+            return;
+        }
         // The signal is fatal; nothing more may happen until it is delivered.
         let _ = kill_process(getpid(), Signal::KILL);
         loop {

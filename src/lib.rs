@@ -50,7 +50,8 @@
 //! - Apply never makes a decision; it writes what is in the plan.
 //! - A learner row is never written without its link and log row, and the cache never before their commit.
 //! - The cache never changes an outcome, only the duration.
-//! - Two cycles never overlap.
+//! - Two cycles never overlap. Where no lock keeps them apart, a cycle writes only in the generation of the database that
+//!   it has read: after a write of another process it starts over.
 //! - A database or file of another program, or of a newer learner-sync, is never written to.
 //! - One bad user never stops the others.
 //! - Too many users are never deactivated without an approval of exactly those users.

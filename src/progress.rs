@@ -14,6 +14,8 @@ words! {
         Starting = "starting",
         /// Another cycle holds the lock.
         WaitingForLock = "waiting for another cycle to end",
+        /// The connection to the learner database was lost.
+        Reconnecting = "connecting to the learner database again",
         /// The application is read.
         ReadingApplication = "reading the enterprise application",
         /// The learners are read.

@@ -34,7 +34,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use self::cycles::{CycleAudit, CycleEnd, CycleId, CycleRow};
+pub use self::cycles::{CommittedChange, CycleAudit, CycleEnd, CycleId, CycleRow};
 pub use self::db::{
     DbError, EngineReport, HostFault, PassedHost, PostgresServer, ReadOnlyCause, RowRefusal, ViolatedKey,
 };
@@ -48,5 +48,5 @@ pub use self::read::{
 };
 pub use self::state::{CredentialCheck, DatabaseState};
 pub use self::take_over::SourceRecords;
-pub use self::write::{Applied, Bookkeeping, Refused, WriteContext};
+pub use self::write::{Applied, Bookkeeping, Fence, Refused, WriteContext};
 pub use crate::files::SecretSource;

@@ -73,7 +73,7 @@ impl<'a> Planner<'a> {
 
     pub(super) fn options(&self) -> CycleOptions<'_> {
         let request = CycleRequest { trigger: Trigger::Command, full: self.full };
-        CycleOptions { request, now: self.now, only: self.only.as_ref() }
+        CycleOptions { request, now: self.now, only: self.only.as_ref(), force: false }
     }
 
     pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {

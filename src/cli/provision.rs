@@ -219,6 +219,7 @@ fn print_steps(
     }
     match (rehearsed, report.outcome) {
         (Some(rehearsed), _) => print_sentences(rehearsed)?,
+        (None, Outcome::Interrupted) if report.paused => print("Stopped, because provisioning was paused.")?,
         (None, Outcome::Interrupted) => print("Stopped by a signal.")?,
         (None, _) => {}
     }

@@ -7,8 +7,8 @@ use crate::directory::{DirectoryError, GraphError};
 use crate::model::{EntraId, Outcome, shell_word};
 use crate::store::StoreError;
 
-/// A cycle ended early. Nothing was applied, unless the learner database failed in the middle of the apply; the next
-/// cycle then continues.
+/// A cycle ended early. Nothing was applied, unless it was stopped or the learner database failed in the middle of the
+/// apply; the next cycle then continues.
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
     /// The directory could not be read as a whole.
@@ -108,7 +108,7 @@ impl CycleError {
     /// How the learner database failed as a whole, if it did.
     pub(super) fn database_failure(&self) -> Option<DatabaseFailure> {
         match self {
-            Self::Store(StoreError::RelinkRefused { .. }) => None,
+            Self::Store(StoreError::RelinkRefused { .. } | StoreError::WrittenByOther | StoreError::Paused) => None,
             Self::Store(error) => Some(DatabaseFailure::of(error)),
             _ => None,
         }
@@ -116,8 +116,13 @@ impl CycleError {
 
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Interrupted => Outcome::Interrupted,
+            Self::Interrupted | Self::Store(StoreError::Paused) => Outcome::Interrupted,
             _ => Outcome::Failed,
         }
+    }
+
+    /// Whether an administrator paused provisioning while the cycle ran.
+    pub(super) fn is_pause(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Paused))
     }
 }

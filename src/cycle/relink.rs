@@ -14,9 +14,9 @@ use super::{
 };
 use crate::directory::Confirmation;
 use crate::failpoint::{Step, reached};
-use crate::model::{EntraId, Trigger};
+use crate::model::{EntraId, Outcome, Trigger};
 use crate::plan::{self, Decision, Recreated, Relink};
-use crate::store::{StoreError, WriteContext};
+use crate::store::{Fence, StoreError, WriteContext};
 
 /// The users that were created again, and the plan that relinks them.
 #[derive(Debug)]
@@ -78,7 +78,13 @@ impl PreparedRelink {
                     self.prepared.update_cache(context, options).await;
                 }
             }
-            Err(error) => report.fail(error, error.hint()),
+            Err(error) => {
+                report.paused = matches!(error, StoreError::Paused);
+                if report.paused {
+                    report.outcome = Outcome::Interrupted;
+                }
+                report.fail(error, error.hint());
+            }
         }
         report.duration = started.elapsed();
         report.log();
@@ -94,7 +100,8 @@ impl PreparedRelink {
     ) -> Result<(), StoreError> {
         let Prepared { plan, linked, joined, generation, .. } = &mut self.prepared;
         for batch in plan.batches() {
-            let applied = context.store.relink(batch, write_context, actor).await?;
+            let fence = Fence { generation: *generation, force: false };
+            let applied = context.store.relink(batch, write_context, fence, actor).await?;
             reached(Step::BatchCommitted);
             *generation = applied.generation;
             remember::applied(linked, joined, batch, &applied.learners);
@@ -104,7 +111,7 @@ impl PreparedRelink {
 }
 
 fn options(now: Timestamp) -> CycleOptions<'static> {
-    CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: false }, now, only: None }
+    CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: false }, now, only: None, force: false }
 }
 
 /// Confirms that the former accounts of inactive learners are deleted. A cycle does not read them.

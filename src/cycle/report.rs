@@ -1,14 +1,14 @@
 //! The outcome of a cycle in numbers, and for a single user in detail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::{CycleOptions, Explanation};
-use crate::model::{Action, CycleTime, Outcome, Reason, Status, Trigger, chain};
+use crate::model::{Action, CycleTime, EntraId, Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Batch, Counts, Decision, Plan};
-use crate::store::{CycleEnd, CycleId, StoreError};
+use crate::store::{CommittedChange, CycleEnd, CycleId, StoreError};
 
 /// More users of one reason share one log line.
 const MAX_LINES_PER_REASON: usize = 20;
@@ -36,6 +36,8 @@ pub struct Report {
     pub error: Option<String>,
     /// Whether the whole learner database was compared; `None` when the cycle ended before.
     pub full_comparison: Option<bool>,
+    /// Whether it ended early because provisioning was paused.
+    pub paused: bool,
     /// Whether Entra refused the credential or does not know the application.
     pub refused: bool,
     /// Whether it ended early because of the credential: Entra refused it, or a file of it is unusable.
@@ -48,6 +50,16 @@ pub struct Report {
     pub personal_ids: bool,
     /// For a single user: what was found and done.
     pub explanation: Option<Explanation>,
+    committed: Committed,
+}
+
+/// What a cycle had written before it started over.
+#[derive(Debug, Default)]
+struct Committed {
+    /// The last action for each user.
+    users: BTreeMap<EntraId, Action>,
+    counts: Counts,
+    changes: BTreeMap<(Action, Reason), u64>,
 }
 
 /// How the learner database failed.
@@ -79,13 +91,30 @@ impl Report {
             duration: Duration::ZERO,
             error: None,
             full_comparison: None,
+            paused: false,
             refused: false,
             credential_failed: false,
             database_failure: None,
             refused_rows: Vec::new(),
             personal_ids: false,
             explanation: None,
+            committed: Committed::default(),
         }
+    }
+
+    /// Begins again as `cycle`, which has committed these changes so far.
+    pub(super) fn start_over(&mut self, cycle: CycleId, committed: &[CommittedChange]) {
+        let mut before = Committed::default();
+        for CommittedChange { user, action, reason } in committed {
+            before.users.insert(*user, *action);
+            before.counts.add(*action);
+            *before.changes.entry((*action, *reason)).or_default() += 1;
+        }
+        (self.cycle, self.outcome) = (Some(cycle), Outcome::Failed);
+        (self.counts, self.changes) = (before.counts, before.changes.clone());
+        self.committed = before;
+        self.refused_rows.clear();
+        self.explanation = None;
     }
 
     /// Logs a decision that is not applied, as a warning when it begins.
@@ -117,7 +146,12 @@ impl Report {
             failed,
             held,
         } = plan.counts();
-        self.counts = Counts { in_scope, unchanged, skipped, failed, held, ..Counts::default() };
+        // These users are unchanged only because the cycle had changed them before it started over.
+        let decided: BTreeSet<EntraId> = plan.decisions().map(|decision| decision.user).collect();
+        let is_changed =
+            |(user, action): &(&EntraId, &Action)| **action != Action::Deactivate && !decided.contains(user);
+        let unchanged = unchanged.saturating_sub(self.committed.users.iter().filter(is_changed).count() as u64);
+        self.counts = Counts { in_scope, unchanged, skipped, failed, held, ..self.committed.counts };
         let mut begun: BTreeMap<(Status, Reason), Vec<&Decision>> = BTreeMap::new();
         for decision in plan.not_applied() {
             if decision.leave().is_some_and(|leave| leave.begins) {

@@ -115,7 +115,8 @@ pub async fn run_locked_cycle(
         cache: Some(&preflight.paths.cache),
         rules: &app.rules,
     };
-    let cycle = cycle::run(context, CycleOptions { request: options.request, now, only: found.as_ref() }, stop);
+    let RunOptions { request, force, .. } = options;
+    let cycle = cycle::run(context, CycleOptions { request, now, only: found.as_ref(), force }, stop);
     let ended = store.with_signs_of_life(cycle).await;
     let time = ended.as_ref().map_or_else(|_| CycleTime::new(now, None, None), |report| report.time);
     expire_log(&store, app.config.log.retention, time).await;
@@ -174,6 +175,12 @@ pub async fn lock_database(
     while let Some(holder) = store.take_cycle_lock(command).await? {
         app.directory.progress().enter(Stage::WaitingForLock);
         wait_for_lock(holder, wait, &mut waited, stop).await?;
+    }
+    if store.shares_sessions().await {
+        tracing::warn!(
+            "the advisory lock is not usable behind a pooler in transaction mode; fencing still protects every write, but \
+             cycles of two machines may overlap, and one of them starts over"
+        );
     }
     Ok(LockedDatabase { store, preflight, _lock })
 }

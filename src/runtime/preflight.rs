@@ -79,6 +79,8 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::TooOld { .. }
         | StoreError::Newer { .. } => true,
         StoreError::RelinkRefused { .. }
+        | StoreError::WrittenByOther
+        | StoreError::Paused
         | StoreError::IdsExhausted { .. }
         | StoreError::Missing { .. }
         | StoreError::Older { .. }

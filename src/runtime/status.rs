@@ -75,7 +75,11 @@ impl Situation {
             resumed_at: summary.and_then(|summary| summary.resumed_at),
             daemon: DaemonFacts { seen_at, ..daemon.clone() },
             interrupted: last.filter(|_| was_interrupted || is_open && !is_cycle_running).map(|last| {
-                Finding::new(last.finished_at.or(Some(last.started_at)), "the last cycle was stopped before its end")
+                let text = match &last.error {
+                    Some(error) => format!("the last cycle ended early: {error}"),
+                    None => "the last cycle was stopped before its end".to_owned(),
+                };
+                Finding::new(last.finished_at.or(Some(last.started_at)), text)
             }),
             paused: paused(*enabled, summary),
             rejected: rejected.clone(),

@@ -2,6 +2,10 @@
 //!
 //! A session that loses its connection loses the lock with it, and can write no more. The server releases the lock of a
 //! dead process, so there are no stale locks.
+//!
+//! The lock is only the polite way to take turns: [`super::Fence`] keeps a cycle from writing after another one, also
+//! where there is no lock. Behind a pooler in transaction mode no session lasts, so a lock taken there would be held by
+//! nobody, and for as long as the pooler keeps its connection; a cycle there only respects the lock of another one.
 
 use std::time::Duration;
 
@@ -47,7 +51,7 @@ impl Store {
     async fn show_sign_of_life(&self) {
         // The work uses a locked connection at this moment.
         let Some(mut connection) = self.idle_connection() else { return };
-        if connection.dialect() == Dialect::Postgres {
+        if connection.dialect() == Dialect::Postgres && !connection.shares_sessions() {
             // The next statement of the work meets the same error.
             let _ = connection.rows(Statement::new(KEEP_SILENT_SESSION)).await;
         }
@@ -59,7 +63,21 @@ impl Store {
         let mut connection = self.connection().await;
         match connection.dialect() {
             Dialect::Sqlite => Ok(None),
-            Dialect::Postgres => Ok(take_cycle_lock(&mut connection, command).await?),
+            Dialect::Postgres => {
+                let holder = take_cycle_lock(&mut connection, command).await?;
+                if holder.is_none() && !connection.shares_sessions() {
+                    self.lock_command.get_or_init(|| command.to_owned());
+                }
+                Ok(holder)
+            }
+        }
+    }
+
+    /// Takes the cycle lock with another connection, if this store had it.
+    pub(super) async fn take_cycle_lock_again(&self) -> Result<Option<LockHolder>, StoreError> {
+        match self.lock_command.get() {
+            Some(command) => self.take_cycle_lock(command).await,
+            None => Ok(None),
         }
     }
 
@@ -75,6 +93,9 @@ impl Store {
 
 /// Like [`Store::take_cycle_lock`], on a server whose tables exist.
 pub(crate) async fn take_cycle_lock(connection: &mut Connection, command: &str) -> Result<Option<LockHolder>, DbError> {
+    if connection.shares_sessions() {
+        return holder(connection).await;
+    }
     // Set before the lock is taken, so that others read the right name.
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();

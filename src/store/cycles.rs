@@ -8,7 +8,7 @@ use super::audit::write_audit;
 use super::db::{DbError, SqlRow, SqlValue, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::model::{ClockFinding, Outcome, RowSubject, Trigger, UnreadableRow};
+use crate::model::{Action, ClockFinding, EntraId, Outcome, Reason, RowSubject, Status, Trigger, UnreadableRow};
 use crate::plan::Counts;
 
 /// The key of a row in `sync_cycles`.
@@ -78,6 +78,17 @@ pub struct CycleRow {
     pub single_user: bool,
     /// Whether it compared the whole learner database, where that is known.
     pub full_comparison: Option<bool>,
+}
+
+/// A change of a learner that a cycle has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedChange {
+    /// The user.
+    pub user: EntraId,
+    /// The action.
+    pub action: Action,
+    /// Its reason.
+    pub reason: Reason,
 }
 
 impl Store {
@@ -176,6 +187,27 @@ impl Store {
             }
             connection.execute(statement).await?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Whether `cycle` still has its row. After a failover, the new primary may lack the last transactions.
+    pub async fn has_cycle(&self, cycle: CycleId) -> Result<bool, StoreError> {
+        let statement = Statement::new("SELECT 1 FROM sync_cycles WHERE id = $1").bind(cycle.0);
+        Ok(self.connection().await.optional_row(statement).await?.is_some())
+    }
+
+    /// The changes of learners that `cycle` has committed, oldest first.
+    pub async fn committed_changes(&self, cycle: CycleId) -> Result<Vec<CommittedChange>, StoreError> {
+        let statement = Statement::new(
+            "SELECT entra_id, action, reason FROM provisioning_log WHERE cycle_id = $1 AND status = $2 ORDER BY id",
+        );
+        self.query(statement.bind(cycle.0).bind(Status::Success.as_str()), |row| {
+            Ok(CommittedChange {
+                user: row.parsed(0, "provisioning_log.entra_id")?,
+                action: row.parsed(1, "provisioning_log.action")?,
+                reason: row.parsed(2, "provisioning_log.reason")?,
+            })
         })
         .await
     }

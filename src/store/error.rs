@@ -58,6 +58,13 @@ pub enum StoreError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Another process has written learners since the cycle read the database, so its plan is outdated. Nothing was
+    /// written.
+    #[error("written by another process")]
+    WrittenByOther,
+    /// An administrator has paused provisioning since the cycle began. Nothing was written.
+    #[error("provisioning was paused")]
+    Paused,
     /// The database refuses to relink a user; none was relinked.
     #[error("the database refuses to relink {user}: {why}; none were relinked")]
     RelinkRefused {
@@ -308,9 +315,23 @@ impl StoreError {
         )
     }
 
+    /// Whether the session with the server has ended, or no longer reaches a server that accepts writes.
+    pub fn is_lost_session(&self) -> bool {
+        match self {
+            Self::Database(DbError::Lost(_)) => true,
+            // read_only_sql_transaction: the server has become a standby.
+            Self::Database(DbError::Other(cause)) => cause.sqlstate() == Some("25006"),
+            _ => false,
+        }
+    }
+
     /// Advice for the administrator.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::WrittenByOther => "another cycle or command changed the learner database at the same time; nothing is \
+                                     lost, and the next cycle compares all learners"
+                .to_owned(),
+            Self::Paused => "`learner-sync resume` continues; the next cycle writes the rest".to_owned(),
             Self::CannotOpen { path, source } => files::read_only_hint(path, &**source).unwrap_or_else(|| {
                 format!("the service user must own {} and be able to write to its directory", path.display())
             }),

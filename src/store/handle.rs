@@ -1,12 +1,13 @@
 //! An open learner database: one connection, with one transaction at a time.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{OnceLock, PoisonError};
 
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::db::{Connection, DbError, Dialect, SqlRow, Statement, TransactionEnd, in_transaction, roll_back};
 use super::error::StoreError;
+use super::location::LearnerDatabase;
 use super::schema::WRITE_LOCK;
 use super::table::{Key, Layout};
 use crate::model::{RowSubject, UnreadableRow};
@@ -28,6 +29,10 @@ pub struct Store {
     pub(super) layout: Layout,
     /// The rows that a read had to leave out, by repair: several reads may find the same row.
     unreadable: std::sync::Mutex<BTreeMap<String, UnreadableRow>>,
+    /// Where to connect again; `None` in memory.
+    origin: Option<LearnerDatabase>,
+    /// The command that has the cycle lock of the server.
+    pub(super) lock_command: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -40,12 +45,30 @@ struct SharedConnection {
 impl Store {
     pub(super) fn new(connection: Connection, layout: Layout) -> Self {
         let connection = Mutex::new(SharedConnection { connection, in_transaction: false });
-        Self { connection, layout, unreadable: Default::default() }
+        Self { connection, layout, unreadable: Default::default(), origin: None, lock_command: OnceLock::new() }
+    }
+
+    pub(super) fn with_origin(self, database: &LearnerDatabase) -> Self {
+        Self { origin: Some(database.clone()), ..self }
+    }
+
+    pub(super) fn origin(&self) -> Option<&LearnerDatabase> {
+        self.origin.as_ref()
+    }
+
+    /// Closes the connection without a word, and uses another one from now on.
+    pub(super) async fn replace_connection(&self, connection: Connection) {
+        *self.connection.lock().await = SharedConnection { connection, in_transaction: false };
     }
 
     /// Whether learner ids are texts, which may be names.
     pub fn has_text_ids(&self) -> bool {
         matches!(self.layout.key, Key::Text(_))
+    }
+
+    /// Whether the database is behind a pooler in transaction mode, where a session cannot hold the cycle lock.
+    pub async fn shares_sessions(&self) -> bool {
+        self.connection().await.shares_sessions()
     }
 
     /// Closes the connection. The last process to close an SQLite file moves its write-ahead log into it.
@@ -81,6 +104,7 @@ impl Store {
             roll_back(&mut shared.connection).await;
             shared.in_transaction = false;
         }
+        shared.connection.end_dropped().await;
         shared
     }
 

@@ -3,6 +3,7 @@
 mod copy;
 mod file;
 mod hosts;
+mod reconnect;
 mod server;
 mod tables;
 
@@ -63,7 +64,7 @@ impl Store {
             (DatabaseLocation::File(path), Access::ReadOnly) => file::open_to_read(path, external).await?,
             (DatabaseLocation::Server(server), access) => server::open(server, *access, external).await?,
         };
-        Ok(Self::new(connection, layout))
+        Ok(Self::new(connection, layout).with_origin(&inspected.database))
     }
 
     /// Opens a learner database that was inspected, but does not migrate an older schema: a cycle of the older version may

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::db::Statement;
 use super::*;
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, RequestId, Route, Routes, Trigger, Values,
+    Action, Attribute, EntraId, Fingerprint, Generation, LearnerId, Reason, RequestId, Route, Routes, Trigger, Values,
 };
 use crate::plan::{Adoption, AttributeChange, Batch, Changes, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
 
@@ -35,6 +35,7 @@ pub(super) use on_both;
 
 mod applying;
 mod batches;
+mod fencing;
 mod files;
 mod reading;
 mod recording;
@@ -116,6 +117,38 @@ pub(super) fn noon() -> Timestamp {
 
 pub(super) fn write_context() -> WriteContext<'static> {
     WriteContext { cycle: CycleId(1), source: SOURCE, at: noon() }
+}
+
+impl Store {
+    /// The fence of a cycle that has just read the database.
+    pub(super) async fn fence(&self) -> Result<Fence, StoreError> {
+        Ok(Fence { generation: self.state().await?.generation, force: false })
+    }
+
+    /// Applies a batch in the present generation.
+    pub(super) async fn apply_now(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
+        self.apply(batch, context, self.fence().await?).await
+    }
+
+    /// Records bookkeeping in the present generation. Returns the new generation if there is one.
+    pub(super) async fn record_now(
+        &self,
+        bookkeeping: &Bookkeeping<'_>,
+        context: &WriteContext<'_>,
+    ) -> Result<Option<Generation>, StoreError> {
+        let fence = self.fence().await?;
+        let generation = self.record(bookkeeping, context, fence).await?;
+        Ok(Some(generation).filter(|generation| *generation != fence.generation))
+    }
+
+    /// Records refused decisions in the present generation.
+    pub(super) async fn record_refused_now(
+        &self,
+        refused: &[Decision],
+        context: &WriteContext<'_>,
+    ) -> Result<(), StoreError> {
+        self.record_refused(refused, context, self.fence().await?).await
+    }
 }
 
 type Changed<'c> = (Attribute, Option<&'c str>, Option<&'c str>);
@@ -207,7 +240,7 @@ pub(super) async fn fill(store: &Store, count: u32) {
     let batch: Vec<Decision> =
         (1..=count).map(|number| create(user(number), &format!("user{number}@example.org"))).collect();
     for batch in batch.chunks(1000) {
-        let applied = store.apply(&batch_of(batch), &write_context()).await.unwrap();
+        let applied = store.apply_now(&batch_of(batch), &write_context()).await.unwrap();
         assert_eq!(applied.refused, []);
     }
 }

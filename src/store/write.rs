@@ -3,6 +3,7 @@
 mod apply;
 mod bookkeeping;
 mod decisions;
+mod fence;
 mod learner_rows;
 mod links;
 mod log;
@@ -13,8 +14,10 @@ use jiff::Timestamp;
 use self::apply::ApplyError;
 pub use self::apply::{Applied, Refused};
 pub use self::bookkeeping::Bookkeeping;
+pub use self::fence::Fence;
 use super::cycles::CycleId;
 use super::db::{Connection, DbError, Statement};
+use super::error::StoreError;
 use super::table::Layout;
 use crate::model::{EntraId, Generation};
 
@@ -34,9 +37,21 @@ struct WriteSession<'w> {
     connection: &'w mut Connection,
     layout: &'w Layout,
     context: &'w WriteContext<'w>,
+    /// `None` for a rehearsal, which writes nothing.
+    fence: Option<Fence>,
 }
 
-/// Renews the generation: a cache with another one compares all learners again.
+impl WriteSession<'_> {
+    async fn require_fence(&mut self) -> Result<(), StoreError> {
+        match self.fence {
+            Some(fence) => fence.require(self.connection).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Renews the generation in any state of the database: a cache with another one compares all learners again, and a
+/// running cycle starts over.
 pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
     let generation = Generation(rand::random());
     let statement = Statement::new("UPDATE sync_state SET generation = $1");
@@ -46,7 +61,7 @@ pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Gene
 
 /// Deletes the rows of these users from `table`.
 async fn delete_records(session: &mut WriteSession<'_>, table: &str, users: &[EntraId]) -> Result<(), DbError> {
-    let WriteSession { connection, layout: _, context: WriteContext { source, .. } } = session;
+    let WriteSession { connection, context: WriteContext { source, .. }, .. } = session;
     // Most cycles have none, and a first load has many users.
     let any = Statement::new(format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE source = $1)")).bind(*source);
     if users.is_empty() || !connection.row(any).await?.get::<bool, _>(0)? {

@@ -16,6 +16,7 @@ mod drift;
 mod empty_groups;
 mod failover;
 mod faults;
+mod fencing;
 mod filters;
 mod foreign_text;
 mod full_disk;

@@ -135,8 +135,12 @@ impl World {
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
         let cache = Paths::new(&app.config).cache;
         let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
-        let request =
-            CycleOptions { request: CycleRequest { trigger: Trigger::Command, full }, now: self.now, only: None };
+        let request = CycleOptions {
+            request: CycleRequest { trigger: Trigger::Command, full },
+            now: self.now,
+            only: None,
+            force: false,
+        };
         self.set_date();
         cycle::run(parts, request, stop).await.unwrap()
     }
@@ -193,8 +197,12 @@ impl World {
             Err(_) => Store::in_memory().await.unwrap(),
         };
         let parts = CycleContext { directory: &app.directory, store: &store, cache: None, rules: &app.rules };
-        let request =
-            CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: true }, now: self.now, only: None };
+        let request = CycleOptions {
+            request: CycleRequest { trigger: Trigger::Command, full: true },
+            now: self.now,
+            only: None,
+            force: false,
+        };
         self.set_date();
         cycle::prepare(parts, request, None).await
     }

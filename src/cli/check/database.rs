@@ -71,6 +71,13 @@ async fn check_tables(context: &Context, learners: &LearnerDatabase, shown: &str
                     --encoding=UTF8 --template=template0, pg_restore";
         return Ok(Check { hint: Some(hint.to_owned()), ..Check::passed(DATABASE, detail) });
     }
+    if store.shares_sessions().await {
+        let detail = format!("{shown}, behind a pooler in transaction mode");
+        let hint = "the advisory lock is not usable behind a pooler in transaction mode: cycles of two machines may overlap, \
+                    and one of them starts over; fencing still protects every write. To take turns, connect directly or \
+                    through a pooler in session mode";
+        return Ok(Check { hint: Some(hint.to_owned()), ..Check::passed(DATABASE, detail) });
+    }
     Ok(Check::passed(DATABASE, shown))
 }
 

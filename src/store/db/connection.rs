@@ -44,6 +44,8 @@ pub(crate) struct PostgresSession {
     /// Whether the connection is lost; then no statement is sent any more.
     pub(super) lost: bool,
     pub(super) encoding: postgres::Encoding,
+    /// How transactions begin behind a pooler in transaction mode; `None` in a session of our own.
+    pub(super) shared: Option<postgres::SharedSessions>,
 }
 
 /// Which engine a connection is to.
@@ -54,6 +56,7 @@ pub(crate) enum Dialect {
 }
 
 /// A statement with its values, as the driver of the engine takes it.
+#[derive(Clone)]
 enum Rendered {
     Sqlite(String, SqliteArguments),
     Postgres(String, PgArguments),
@@ -137,8 +140,13 @@ impl Connection {
     }
 
     async fn ask_encoding(&mut self, unknown: BTreeSet<char>) -> Result<(), DbError> {
+        // The answer is in the session of the question.
+        let implicitly = self.begin_implicitly().await?;
         self.script(&postgres::question(&unknown)).await?;
         let row = self.row(Statement::new(postgres::ANSWER)).await?;
+        if implicitly {
+            self.end_implicitly(true).await?;
+        }
         if let Self::Postgres(session) = self {
             session.encoding.learn(unknown, row.get(0)?);
         }
@@ -152,7 +160,28 @@ impl Connection {
         each: impl FnMut(SqlRow) -> Result<(), E>,
     ) -> Result<u64, E> {
         let statement = self.fit_encoding(statement).await?;
-        self.run_rendered(Rendered::new(self.dialect(), statement)?, each).await
+        self.run_in_transaction(Rendered::new(self.dialect(), statement)?, each).await
+    }
+
+    /// Runs a statement: behind a pooler in transaction mode in a transaction of its own, unless one is open.
+    async fn run_in_transaction<E: From<DbError>>(
+        &mut self,
+        statement: Rendered,
+        mut each: impl FnMut(SqlRow) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        if !self.shares_sessions() || !self.begin_implicitly().await? {
+            return self.run_rendered(statement, each).await;
+        }
+        let mut done = self.run_rendered(statement.clone(), &mut each).await;
+        if done.is_err() && self.forgot_statement() {
+            self.end_implicitly(false).await?;
+            self.begin_implicitly().await?;
+            done = self.run_rendered(statement, each).await;
+        }
+        let ended = self.end_implicitly(done.is_ok()).await;
+        let written = done?;
+        ended?;
+        Ok(written)
     }
 
     /// Like [`Connection::run`] for one statement after the other. The next one is made while the database works.
@@ -173,7 +202,7 @@ impl Connection {
         let mut next = render_next()?;
         while let Some(statement) = next {
             // The first to be polled sends the statement.
-            let (done, rendered) = join(self.run_rendered(statement, &mut each), async { render_next() }).await;
+            let (done, rendered) = join(self.run_in_transaction(statement, &mut each), async { render_next() }).await;
             written += done?;
             next = rendered?;
         }
@@ -206,13 +235,20 @@ impl Connection {
                 }
             }
             (
-                Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _ }),
+                Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _, shared }),
                 Rendered::Postgres(text, arguments),
             ) => {
-                let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
-                let classify = |error| postgres::classify(name, error);
+                // In a shared session the names of others would be met.
+                let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(shared.is_none());
+                let mut results = connection.fetch_many(query);
+                let mut classify = |error| {
+                    if let Some(shared) = shared {
+                        shared.forgot_statement = postgres::is_forgotten_statement(&error);
+                    }
+                    postgres::classify(name, error)
+                };
                 while let Some(result) =
-                    unless_lost(lost, within(*response_timeout, results.try_next())).await.map_err(classify)?
+                    unless_lost(lost, within(*response_timeout, results.try_next())).await.map_err(&mut classify)?
                 {
                     match result {
                         Either::Left(done) => written += done.rows_affected(),
@@ -235,7 +271,7 @@ impl Connection {
             Self::Sqlite(SqliteFile { connection, path }) => {
                 script.execute(connection).await.map(drop).map_err(|error| sqlite::classify(path.as_deref(), error))
             }
-            Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _ }) => {
+            Self::Postgres(PostgresSession { connection, response_timeout, lost, name, .. }) => {
                 let done = unless_lost(lost, within(*response_timeout, script.execute(connection))).await;
                 done.map(drop).map_err(|error| postgres::classify(name, error))
             }
@@ -315,7 +351,7 @@ impl Connection {
                 let closed = sqlx::Connection::close(connection).await;
                 closed.map_err(|error| sqlite::classify(path.as_deref(), error))
             }
-            Self::Postgres(PostgresSession { connection, response_timeout, mut lost, name, encoding: _ }) => {
+            Self::Postgres(PostgresSession { connection, response_timeout, mut lost, name, .. }) => {
                 let closed = unless_lost(&mut lost, within(response_timeout, sqlx::Connection::close(connection)));
                 closed.await.map_err(|error| postgres::classify(&name, error))
             }

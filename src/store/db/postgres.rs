@@ -3,6 +3,7 @@
 mod encoding;
 mod errors;
 mod host;
+mod pooler;
 mod session;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,12 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 
 pub(super) use self::encoding::{ANSWER, Encoding, question};
-pub(super) use self::errors::{Subject, classify, is_loss, message_without_values, server_error, subject};
+pub(super) use self::errors::{
+    Subject, classify, is_forgotten_statement, is_loss, message_without_values, server_error, subject,
+};
 pub use self::host::{HostFault, PassedHost};
 use self::host::{connect_to_host, split};
+pub(super) use self::pooler::SharedSessions;
 pub use self::session::ReadOnlyCause;
 use super::connection::Connection;
 use crate::files::SecretSource;
@@ -111,6 +115,7 @@ pub(crate) async fn connect(server: &PostgresServer, purpose: Purpose) -> Result
 /// Makes the server itself refuse writes of a session that only reads.
 async fn prepare_for(purpose: Purpose, mut connection: Connection) -> Result<Connection, Vec<PassedHost>> {
     if purpose == Purpose::Read
+        && !connection.keep_read_only()
         && let Err(error) = connection.script("SET default_transaction_read_only = on").await
     {
         let name = connection.server_name().to_owned();

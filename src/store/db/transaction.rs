@@ -31,7 +31,7 @@ pub(crate) async fn in_transaction<T, E: From<DbError>>(
     let mut result = work(connection).await;
     if result.is_ok()
         && end == TransactionEnd::Commit
-        && let Err(error) = connection.script("COMMIT").await
+        && let Err(error) = commit(connection).await
     {
         result = Err(error.into());
     }
@@ -49,10 +49,10 @@ pub(crate) async fn begin(connection: &mut Connection, lock: Option<&str>) -> Re
         Connection::Sqlite(_) => connection.script("BEGIN IMMEDIATE").await,
         // Immediate constraints name the row that violates them; deferred ones fail at COMMIT.
         Connection::Postgres(_) => {
-            let begin = match lock {
-                Some(lock) => format!("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; {lock}"),
-                None => "BEGIN".to_owned(),
-            };
+            let mut begin = connection.begin_explicitly();
+            if let Some(lock) = lock {
+                begin = format!("{begin}; SET CONSTRAINTS ALL IMMEDIATE; {lock}");
+            }
             let begun = connection.script(&begin).await;
             if begun.is_err() {
                 roll_back(connection).await;
@@ -62,14 +62,24 @@ pub(crate) async fn begin(connection: &mut Connection, lock: Option<&str>) -> Re
     }
 }
 
+async fn commit(connection: &mut Connection) -> Result<(), DbError> {
+    connection.script("COMMIT").await?;
+    connection.transaction_ended();
+    Ok(())
+}
+
 /// Rolls back the transaction, if there is one.
 pub(crate) async fn roll_back(connection: &mut Connection) {
     // Fails when SQLite has rolled back by itself or the server is gone; then there is nothing to roll back.
     let _already_over = connection.script("ROLLBACK").await;
+    connection.transaction_ended();
 }
 
 /// Sets how long this connection waits for a lock.
 pub(crate) async fn set_lock_timeout(connection: &mut Connection, timeout: Duration) -> Result<(), DbError> {
+    if connection.keep_lock_timeout(timeout) {
+        return Ok(());
+    }
     let milliseconds = timeout.as_millis();
     let setting = match connection {
         Connection::Sqlite(_) => format!("PRAGMA busy_timeout = {milliseconds}"),

@@ -4,7 +4,7 @@ use super::Access;
 use crate::model::Table;
 use crate::store::cycle_lock::take_cycle_lock;
 use crate::store::db::postgres::{self, Purpose};
-use crate::store::db::{Connection, Dialect, HostFault, PassedHost, PostgresServer};
+use crate::store::db::{Connection, Dialect, HostFault, PassedHost, PostgresServer, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::schema;
@@ -38,6 +38,10 @@ pub(super) async fn open(
         }
         (checked, _) => checked?,
     };
+    if connection.shares_sessions() {
+        // Once a type of the table is known, no statement of a transaction has to ask for it.
+        connection.rows(Statement::new(format!("SELECT * FROM {} LIMIT 0", layout.table))).await?;
+    }
     Ok((connection, layout))
 }
 

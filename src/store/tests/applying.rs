@@ -33,7 +33,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     let mut ada = with_routes(create(user(7), "Ada@example.org"), &[Route::Group(user(9)), Route::Direct]);
     ada.detail = Some("first day".to_owned());
     ada.request_id = RequestId::new("a-request".to_owned());
-    let applied = store.apply(&batch_of(&[ada]), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&[ada]), &write_context()).await.unwrap();
 
     assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
     assert_eq!(reasons(&applied.refused), []);
@@ -82,7 +82,7 @@ async fn only_the_named_columns_are_written(kind: Kind) {
     let store = kind.store_with(2).await;
     execute(&store, "UPDATE learners SET title = 'by hand', updated_at = '2020-01-01T00:00:00Z'").await;
     let changes = [(Attribute::FirstName, Some("Ada"), None), (Attribute::SecurityChampion, None, Some("true"))];
-    store.apply(&batch_of(&[update(user(1), 1, &changes)]), &write_context()).await.unwrap();
+    store.apply_now(&batch_of(&[update(user(1), 1, &changes)]), &write_context()).await.unwrap();
     assert_eq!(
         select(
             &store,
@@ -99,7 +99,7 @@ async fn only_the_named_columns_are_written(kind: Kind) {
 async fn deactivating_and_reactivating_keeps_the_row_and_the_link(kind: Kind) {
     let store = kind.store_with(1).await;
     let leaver = with_routes(deactivate(user(1), 1), &[]);
-    store.apply(&batch_of(&[leaver]), &write_context()).await.unwrap();
+    store.apply_now(&batch_of(&[leaver]), &write_context()).await.unwrap();
     let look = "SELECT active, deactivated_at, via FROM learners JOIN sync_links ON learner_id = learners.id";
     assert_eq!(select(&store, look).await, [r#"0|2026-01-02T12:00:00Z|["direct"]"#]);
 
@@ -110,7 +110,7 @@ async fn deactivating_and_reactivating_keeps_the_row_and_the_link(kind: Kind) {
         TargetRow::Linked(LearnerId::Number(1)),
         &[(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("Dean"))],
     );
-    store.apply(&batch_of(&[with_routes(back, &[Route::Group(user(5))])]), &write_context()).await.unwrap();
+    store.apply_now(&batch_of(&[with_routes(back, &[Route::Group(user(5))])]), &write_context()).await.unwrap();
     assert_eq!(select(&store, look).await, [format!(r#"1|-|["{}"]"#, user(5))]);
     assert_eq!(
         select(&store, "SELECT action, reason, changes FROM provisioning_log WHERE id > 1 ORDER BY id").await,
@@ -133,7 +133,8 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
             &[(Attribute::Active, Some("false"), Some("true"))],
         )
     };
-    let applied = store.apply(&batch_of(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)]), &write_context()).await.unwrap();
+    let applied =
+        store.apply_now(&batch_of(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)]), &write_context()).await.unwrap();
     assert_eq!(applied.learners, [(user(2), LearnerId::Number(2))]);
     let refused = reasons(&applied.refused);
     assert_eq!(refused[0], (1, "the learner is already linked to another user".to_owned()));
@@ -150,7 +151,7 @@ async fn one_duplicate_among_five_hundred_is_the_only_refusal(kind: Kind) {
         user(900),
         &[(Attribute::UserName, "new"), (Attribute::Email, "USER1@example.org"), (Attribute::Active, "true")],
     );
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     assert_eq!(reasons(&applied.refused), [(321, "another learner has the same email".to_owned())]);
     assert_eq!(applied.learners.len(), 499);
     assert!(applied.learners.is_sorted_by_key(|(user, _)| *user));
@@ -170,7 +171,7 @@ async fn a_batch_of_refused_rows_writes_nothing(kind: Kind) {
         create_with(user(4), &[(Attribute::UserName, "four"), (Attribute::SecurityChampion, "perhaps")]),
         create(user(1), "somebody-known@example.org"),
     ];
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     assert_eq!(applied.learners, []);
     let why: Vec<&str> = applied.refused.iter().map(|(_, why)| why.reason.as_str()).collect();
     assert_eq!(
@@ -208,7 +209,7 @@ async fn an_update_that_changes_no_row_is_explained(kind: Kind) {
     execute(&store, triggers).await;
     let title = [(Attribute::Title, None, Some("x"))];
     let batch = [update(user(1), 1, &title), update(user(3), 3, &title), create(user(9), "nine@example.org")];
-    let refused = store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused;
+    let refused = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap().refused;
     let why: Vec<&str> = refused.iter().map(|(_, why)| why.reason.as_str()).collect();
     assert_eq!(
         why,
@@ -240,7 +241,7 @@ async fn a_change_that_a_trigger_undoes_is_refused(kind: Kind) {
     let mut with_detail = update(user(3), 3, &title);
     with_detail.detail = Some("first day".to_owned());
     let batch = [update(user(2), 2, &title), with_detail, deactivate(user(1), 1)];
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     let why = "the learner is still active after the change; a trigger of the table may have undone it";
     assert_eq!(reasons(&applied.refused), [(2, why.to_owned())]);
     assert_eq!(
@@ -268,7 +269,7 @@ async fn a_trigger_may_delete_a_deactivated_row(kind: Kind) {
     );
     execute(&store, trigger).await;
     let batch = [update(user(2), 2, &[(Attribute::Title, None, Some("x"))]), deactivate(user(1), 1)];
-    let refused = store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused;
+    let refused = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap().refused;
     let why = "the row does not exist after the change; a trigger of the table may have undone it";
     assert_eq!(reasons(&refused), [(0, why.to_owned())]);
     assert_eq!(
@@ -286,7 +287,7 @@ async fn a_state_that_another_program_changed_is_not_overwritten(kind: Kind) {
     execute(&store, "UPDATE learners SET active = false WHERE id = 1").await;
     let active = [(Attribute::Active, Some("false"), Some("true"))];
     let back = Decision { action: Action::Reactivate, ..update(user(2), 2, &active) };
-    let refused = store.apply(&batch_of(&[deactivate(user(1), 1), back]), &write_context()).await.unwrap().refused;
+    let refused = store.apply_now(&batch_of(&[deactivate(user(1), 1), back]), &write_context()).await.unwrap().refused;
     let why = "another program changed the state of the learner meanwhile; the next cycle checks it again";
     assert_eq!(reasons(&refused), [(0, why.to_owned()), (1, why.to_owned())]);
     assert_eq!(select(&store, "SELECT deactivated_at FROM learners ORDER BY id").await, ["-", "-"]);
@@ -301,7 +302,7 @@ async fn a_new_row_that_a_trigger_deactivates_is_reported(kind: Kind) {
     );
     execute(&store, trigger).await;
     assert_eq!(
-        store.apply(&batch_of(&[create(user(1), "ada@example.org")]), &write_context()).await.unwrap().refused,
+        store.apply_now(&batch_of(&[create(user(1), "ada@example.org")]), &write_context()).await.unwrap().refused,
         []
     );
     let logged = "success|the table has another value in active; it may have a trigger";
@@ -328,10 +329,12 @@ async fn rows_are_read_back_where_something_can_change_them(kind: Kind) {
     );
     for suspect in suspects {
         let store = kind.store_with(0).await;
-        let applied = store.apply(&batch_of(&[create(user(1), "ada@example.org")]), &write_context()).await.unwrap();
+        let applied =
+            store.apply_now(&batch_of(&[create(user(1), "ada@example.org")]), &write_context()).await.unwrap();
         assert!(!applied.read_back, "before {suspect}");
         execute(&store, suspect).await;
-        let applied = store.apply(&batch_of(&[create(user(2), "bob@example.org")]), &write_context()).await.unwrap();
+        let applied =
+            store.apply_now(&batch_of(&[create(user(2), "bob@example.org")]), &write_context()).await.unwrap();
         assert!(applied.read_back, "{suspect}");
         assert_eq!((applied.learners.len(), reasons(&applied.refused)), (1, vec![]), "{suspect}");
     }
@@ -340,7 +343,7 @@ async fn rows_are_read_back_where_something_can_change_them(kind: Kind) {
 async fn the_id_of_a_deleted_learner_is_not_used_again(kind: Kind) {
     let store = kind.store_with(2).await;
     execute(&store, "DELETE FROM learners WHERE id = 2").await;
-    let applied = store.apply(&batch_of(&[create(user(7), "ada@example.org")]), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&[create(user(7), "ada@example.org")]), &write_context()).await.unwrap();
     assert_eq!(applied.learners, [(user(7), LearnerId::Number(3))]);
     assert_eq!(select(&store, "SELECT id FROM learners WHERE user_name = 'ada@example.org'").await, ["3"]);
 }
@@ -358,9 +361,9 @@ async fn a_learner_is_relinked_from_one_user_to_another(kind: Kind) {
         let target = Adoption::of(LearnerId::Number(1), Some(user(from)));
         decision(user(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
     };
-    let refused = store.apply(&batch_of(&[relink(2)]), &write_context()).await.unwrap().refused;
+    let refused = store.apply_now(&batch_of(&[relink(2)]), &write_context()).await.unwrap().refused;
     assert_eq!(reasons(&refused), [(0, format!("the learner is not linked to {} any more", user(2)))]);
-    let applied = store.apply(&batch_of(&[relink(1)]), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&[relink(1)]), &write_context()).await.unwrap();
     assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
     let links = select(&store, "SELECT entra_id, learner_id FROM sync_links ORDER BY learner_id").await;
     assert_eq!(links, [format!("{}|1", user(7)), format!("{}|2", user(2))]);
@@ -374,7 +377,7 @@ async fn a_learner_is_relinked_from_one_user_to_another(kind: Kind) {
 async fn a_linked_user_gets_no_second_learner(kind: Kind) {
     let store = kind.store_with(1).await;
     execute(&store, "UPDATE learners SET external_id = NULL").await;
-    let applied = store.apply(&batch_of(&[create(user(1), "again@example.org")]), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&[create(user(1), "again@example.org")]), &write_context()).await.unwrap();
     assert_eq!(reasons(&applied.refused), [(0, "the user is already linked to another learner".to_owned())]);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
 
@@ -384,7 +387,7 @@ async fn a_linked_user_gets_no_second_learner(kind: Kind) {
         "SET session_replication_role = replica; DELETE FROM learners; RESET session_replication_role",
     );
     execute(&store, delete).await;
-    let applied = store.apply(&batch_of(&[create(user(1), "again@example.org")]), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&[create(user(1), "again@example.org")]), &write_context()).await.unwrap();
     assert_eq!(reasons(&applied.refused), []);
     let linked = "SELECT entra_id, learner_id = (SELECT max(id) FROM learners) FROM sync_links";
     assert_eq!(select(&store, linked).await, [format!("{}|1", user(1))]);
@@ -403,7 +406,7 @@ async fn addresses_are_swapped_and_passed_on_in_one_batch(kind: Kind) {
         rename(3, "user3@example.org", "user4@example.org"),
         rename(4, "user4@example.org", "user5@example.org"),
     ];
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     assert_eq!(reasons(&applied.refused), []);
     let look = "SELECT user_name, email FROM learners ORDER BY id";
     let expected = [
@@ -419,7 +422,7 @@ async fn addresses_are_swapped_and_passed_on_in_one_batch(kind: Kind) {
     let store = kind.store_with(4).await;
     let mut batch = batch.to_vec();
     batch.insert(1, update(user(1), 88, &[(Attribute::Title, None, Some("x"))]));
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     assert_eq!(reasons(&applied.refused), [(5, "the learner row no longer exists".to_owned())]);
     assert_eq!(select(&store, look).await, expected);
 }
@@ -427,7 +430,7 @@ async fn addresses_are_swapped_and_passed_on_in_one_batch(kind: Kind) {
 async fn a_change_that_needs_a_refused_one_is_refused_too(kind: Kind) {
     let store = kind.store_with(2).await;
     let taken = create(user(3), "user3@example.org");
-    store.apply(&batch_of(&[taken]), &write_context()).await.unwrap();
+    store.apply_now(&batch_of(&[taken]), &write_context()).await.unwrap();
     let rename = |number: u32, old: &str, new: &str| {
         update(user(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
     };
@@ -436,7 +439,7 @@ async fn a_change_that_needs_a_refused_one_is_refused_too(kind: Kind) {
         rename(2, "user2@example.org", "user3@example.org"),
         create(user(4), "user4@example.org"),
     ];
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     let why = "another learner has the same user_name".to_owned();
     assert_eq!(reasons(&applied.refused), [(0, why.clone()), (1, why)]);
     assert_eq!(applied.learners.len(), 1);
@@ -456,10 +459,13 @@ async fn letter_case_does_not_make_names_different(kind: Kind) {
         create_with(user(5), &[(Attribute::UserName, "five")]),
         create_with(user(6), &[(Attribute::UserName, "six")]),
     ];
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     assert_eq!(reasons(&applied.refused), [(0, "another learner has the same user_name".to_owned())]);
     let respelled = [(Attribute::UserName, Some("user1@example.org"), Some("User1@Example.org"))];
-    assert_eq!(store.apply(&batch_of(&[update(user(1), 1, &respelled)]), &write_context()).await.unwrap().refused, []);
+    assert_eq!(
+        store.apply_now(&batch_of(&[update(user(1), 1, &respelled)]), &write_context()).await.unwrap().refused,
+        []
+    );
 }
 
 async fn any_text_is_stored_as_it_is(kind: Kind) {
@@ -475,7 +481,7 @@ async fn any_text_is_stored_as_it_is(kind: Kind) {
             create_with(user(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::LastName, *text)])
         })
         .collect();
-    assert_eq!(store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused, []);
+    assert_eq!(store.apply_now(&batch_of(&batch), &write_context()).await.unwrap().refused, []);
     let users: Vec<EntraId> = (1..=6).map(user).collect();
     let rows = store.rows(SOURCE, &users, &[Attribute::LastName]).await.unwrap();
     let stored: Vec<Option<&str>> = rows.values().map(|row| row.values.text(Attribute::LastName)).collect();
@@ -494,7 +500,7 @@ async fn a_change_ends_the_failure_and_the_hold_of_its_user(kind: Kind) {
              SELECT source, entra_id, 'conflict', since, since, 1 FROM sync_held",
     )
     .await;
-    store.apply(&batch_of(&[deactivate(user(1), 1)]), &write_context()).await.unwrap();
+    store.apply_now(&batch_of(&[deactivate(user(1), 1)]), &write_context()).await.unwrap();
     let left = user(2).to_string();
     assert_eq!(select(&store, "SELECT entra_id FROM sync_held").await, [left.as_str()]);
     assert_eq!(select(&store, "SELECT entra_id FROM sync_failures").await, [left.as_str()]);
@@ -508,7 +514,7 @@ async fn a_rehearsal_reports_refusals_and_changes_nothing(kind: Kind) {
     assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
     assert_eq!((store.state().await.unwrap(), select(&store, "SELECT * FROM learners ORDER BY id").await), before);
     assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["2"]);
-    assert_eq!(store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused, refused);
+    assert_eq!(store.apply_now(&batch_of(&batch), &write_context()).await.unwrap().refused, refused);
 }
 
 #[tokio::test]
@@ -526,13 +532,13 @@ async fn a_full_disk_fails_the_whole_batch_and_the_store_stays_usable() {
         })
         .collect();
     assert!(matches!(
-        store.apply(&batch_of(&batch), &write_context()).await,
+        store.apply_now(&batch_of(&batch), &write_context()).await,
         Err(StoreError::Database(DbError::Full { .. }))
     ));
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["10"]);
     assert!(pages > 1);
     execute(&store, "PRAGMA max_page_count = 100000").await;
-    assert_eq!(store.apply(&batch_of(&batch), &write_context()).await.unwrap().learners.len(), 50);
+    assert_eq!(store.apply_now(&batch_of(&batch), &write_context()).await.unwrap().learners.len(), 50);
 }
 
 async fn a_dropped_transaction_leaves_no_change_and_no_lock(kind: Kind) {
@@ -564,7 +570,7 @@ async fn a_dropped_transaction_leaves_no_change_and_no_lock(kind: Kind) {
     let batch = batch_of(&batch);
     for polls in 0.. {
         let context = write_context();
-        let mut writing = Box::pin(store.apply(&batch, &context));
+        let mut writing = Box::pin(store.apply_now(&batch, &context));
         let mut polled = 0;
         let ended = std::future::poll_fn(|context| {
             polled += 1;
@@ -581,7 +587,7 @@ async fn a_dropped_transaction_leaves_no_change_and_no_lock(kind: Kind) {
         }
     }
     assert_eq!(
-        store.apply(&batch_of(&[create(user(11), "user11")]), &write_context()).await.unwrap().learners.len(),
+        store.apply_now(&batch_of(&[create(user(11), "user11")]), &write_context()).await.unwrap().learners.len(),
         1
     );
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["11"]);

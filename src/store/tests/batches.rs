@@ -156,7 +156,7 @@ async fn seven_hundred_mixed_changes_are_written_exactly(kind: Kind) {
     }
 
     let context = WriteContext { cycle: CycleId(2), source: SOURCE, at: time(LATER) };
-    let applied = store.apply(&batch, &context).await.unwrap();
+    let applied = store.apply_now(&batch, &context).await.unwrap();
     let mut why: Vec<(EntraId, &str)> =
         applied.refused.iter().map(|(index, why)| (batch.decisions()[*index].user, why.reason.as_str())).collect();
     why.sort_unstable();
@@ -198,10 +198,10 @@ async fn a_statement_is_prepared_again_for_other_types(kind: Kind) {
         let user_name = format!("user{number}");
         create_with(user(number), &[(Attribute::UserName, &user_name), (Attribute::SecurityChampion, value)])
     };
-    assert_eq!(store.apply(&batch_of(&[champion(1, "true")]), &write_context()).await.unwrap().refused, []);
+    assert_eq!(store.apply_now(&batch_of(&[champion(1, "true")]), &write_context()).await.unwrap().refused, []);
     // One letter has the size of a boolean.
-    assert_eq!(store.apply(&batch_of(&[champion(2, "y")]), &write_context()).await.unwrap().refused.len(), 1);
-    assert_eq!(store.apply(&batch_of(&[champion(3, "false")]), &write_context()).await.unwrap().refused, []);
+    assert_eq!(store.apply_now(&batch_of(&[champion(2, "y")]), &write_context()).await.unwrap().refused.len(), 1);
+    assert_eq!(store.apply_now(&batch_of(&[champion(3, "false")]), &write_context()).await.unwrap().refused, []);
     let found = select(&store, "SELECT user_name, security_champion FROM learners ORDER BY 1").await;
     assert_eq!(found, ["user1|1", "user3|0"]);
 }
@@ -214,7 +214,7 @@ async fn a_character_that_the_encoding_lacks_is_the_only_refusal(kind: Kind) {
             create_with(user(number), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, title)])
         })
         .collect();
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     let why = "a value contains a character that the encoding of the database lacks".to_owned();
     assert_eq!(reasons(&applied.refused), kind.either(vec![], vec![(36, why)]));
     let count = kind.either("50", "49");

@@ -102,7 +102,7 @@ async fn an_existing_learners_table_with_all_columns_is_used() {
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let refused = store
-        .apply(&batch_of(&[create(user(1), "OLD"), create(user(2), "new")]), &write_context())
+        .apply_now(&batch_of(&[create(user(1), "OLD"), create(user(2), "new")]), &write_context())
         .await
         .unwrap()
         .refused;

@@ -114,7 +114,7 @@ async fn the_log_is_filtered(kind: Kind) {
     let store = kind.store_with(3).await;
     let later = WriteContext { at: time("2026-01-03T00:00:00Z"), ..write_context() };
     let renamed = [(Attribute::UserName, Some("user2@example.org"), Some("bea@example.org"))];
-    store.apply(&batch_of(&[update(user(2), 2, &renamed), deactivate(user(1), 1)]), &later).await.unwrap();
+    store.apply_now(&batch_of(&[update(user(2), 2, &renamed), deactivate(user(1), 1)]), &later).await.unwrap();
     let ids = async |filter: LogFilter| {
         store.log(&filter).await.unwrap().rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };

@@ -27,10 +27,10 @@ on_both! {
 async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
     let store = kind.store_with(0).await;
     let conflict = left(1, LeftAs::Failed, Reason::Conflict);
-    store.record_refused(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
+    store.record_refused_now(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
     let mut goes_on = conflict;
     goes_on.effect = Effect::Leave(Leave { begins: false, ..goes_on.leave().unwrap().clone() });
-    store.record_refused(&[goes_on], &at(2)).await.unwrap();
+    store.record_refused_now(&[goes_on], &at(2)).await.unwrap();
     let id = user(1);
     assert_eq!(select(&store, FAILURES).await, [format!("{id}|conflict|2026-01-02T01:00:00Z|2026-01-02T02:00:00Z|2")]);
     assert_eq!(select(&store, LOGGED).await, ["1"]);
@@ -38,7 +38,7 @@ async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
     assert_eq!(users[0].user_name.as_deref(), Some("user1"));
     assert_eq!((users[0].attempts, users[0].last_at), (2, at(2).at));
 
-    store.record_refused(&[left(1, LeftAs::Failed, Reason::DatabaseError)], &at(3)).await.unwrap();
+    store.record_refused_now(&[left(1, LeftAs::Failed, Reason::DatabaseError)], &at(3)).await.unwrap();
     assert_eq!(
         select(&store, FAILURES).await,
         [format!("{id}|database-error|2026-01-02T03:00:00Z|2026-01-02T03:00:00Z|1")]
@@ -53,25 +53,25 @@ async fn a_failure_keeps_its_cause_and_its_drift(kind: Kind) {
     waiting.effect = Effect::Leave(Leave { cause, ..waiting.leave().unwrap().clone() });
     let mut drifted = left(2, LeftAs::Skipped, Reason::Drift);
     drifted.effect = Effect::Leave(Leave { drift_fingerprint: fingerprint, ..drifted.leave().unwrap().clone() });
-    store.record_refused(&[waiting, drifted], &at(1)).await.unwrap();
+    store.record_refused_now(&[waiting, drifted], &at(1)).await.unwrap();
     let failing = store.failing(SOURCE).await.unwrap();
     assert_eq!((failing[&user(1)].cause, failing[&user(1)].drift_fingerprint), (cause, None));
     assert_eq!((failing[&user(2)].cause, failing[&user(2)].drift_fingerprint), (None, fingerprint));
 
-    store.record_refused(&[left(1, LeftAs::Skipped, Reason::Waiting)], &at(2)).await.unwrap();
+    store.record_refused_now(&[left(1, LeftAs::Skipped, Reason::Waiting)], &at(2)).await.unwrap();
     assert_eq!(store.failing(SOURCE).await.unwrap()[&user(1)].cause, None);
 }
 
 async fn a_hold_keeps_its_beginning_and_an_approval_covers_one_action(kind: Kind) {
     let store = kind.store_with(1).await;
     let held = left(1, LeftAs::Held, Reason::Threshold);
-    store.record_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
-    store.record_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
+    store.record_refused_now(std::slice::from_ref(&held), &at(1)).await.unwrap();
+    store.record_refused_now(std::slice::from_ref(&held), &at(2)).await.unwrap();
     let shown = store.held_users(SOURCE).await.unwrap();
     let otherwise = HeldUser { reason: Reason::EmptyGroup, ..shown[0].clone() };
     assert_eq!(store.approve(SOURCE, &[otherwise], "root", at(3).at).await.unwrap(), 0, "not as shown");
     assert_eq!(store.approve(SOURCE, &shown, "root", at(3).at).await.unwrap(), 1);
-    store.record_refused(std::slice::from_ref(&held), &at(4)).await.unwrap();
+    store.record_refused_now(std::slice::from_ref(&held), &at(4)).await.unwrap();
     let id = user(1);
     assert_eq!(
         select(&store, HELD).await,
@@ -92,12 +92,12 @@ async fn a_hold_keeps_its_beginning_and_an_approval_covers_one_action(kind: Kind
     );
     assert_eq!(store.held(SOURCE).await.unwrap()[&id].approved, Some((at(3).at, "root".to_owned())));
 
-    store.record_refused(&[Decision { reason: Reason::EmptyGroup, ..held.clone() }], &at(5)).await.unwrap();
+    store.record_refused_now(&[Decision { reason: Reason::EmptyGroup, ..held.clone() }], &at(5)).await.unwrap();
     assert_eq!(
         select(&store, HELD).await,
         [format!("{id}|deactivate|empty-group|2026-01-02T05:00:00Z|2026-01-02T03:00:00Z|root")]
     );
-    store.record_refused(&[Decision { action: Action::Update, ..held }], &at(6)).await.unwrap();
+    store.record_refused_now(&[Decision { action: Action::Update, ..held }], &at(6)).await.unwrap();
     assert_eq!(select(&store, HELD).await, [format!("{id}|update|threshold|2026-01-02T06:00:00Z|-|-")]);
 }
 
@@ -114,12 +114,12 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
         take_over_ended: false,
     };
     let before = store.state().await.unwrap();
-    assert_eq!(store.record(&nothing, &write_context()).await.unwrap(), None);
+    assert_eq!(store.record_now(&nothing, &write_context()).await.unwrap(), None);
 
     let begun = [left(1, LeftAs::Skipped, Reason::MissingRequired), left(2, LeftAs::Held, Reason::Threshold)];
     let groups = MemberCounts::from([(user(8), 3), (user(9), 0)]);
     let bookkeeping = Bookkeeping { left: &begun, group_members: &groups, ..nothing };
-    assert_eq!(store.record(&bookkeeping, &write_context()).await.unwrap(), None);
+    assert_eq!(store.record_now(&bookkeeping, &write_context()).await.unwrap(), None);
     assert_eq!(store.last_members(SOURCE).await.unwrap(), groups);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["1"]);
 
@@ -131,7 +131,7 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let holds = EndedHolds::from([(user(2), EndedHold { held, approved_by: Some("root".to_owned()) })]);
     let bookkeeping =
         Bookkeeping { failing_ended: &ended, held_ended: &holds, routes: &same, group_members: &fewer, ..nothing };
-    assert_eq!(store.record(&bookkeeping, &write_context()).await.unwrap(), None);
+    assert_eq!(store.record_now(&bookkeeping, &write_context()).await.unwrap(), None);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["0"]);
     let logged = "SELECT action, status, reason, detail, approved_by, phase FROM provisioning_log
                   WHERE status <> 'success' ORDER BY id";
@@ -147,7 +147,7 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     assert_eq!(store.state().await.unwrap(), before);
 
     let moved = [(user(2), routes(&[Route::Group(user(8))]))];
-    let generation = store.record(&Bookkeeping { routes: &moved, ..nothing }, &write_context()).await.unwrap();
+    let generation = store.record_now(&Bookkeeping { routes: &moved, ..nothing }, &write_context()).await.unwrap();
     assert_eq!(generation, Some(store.state().await.unwrap().generation));
     assert_ne!(generation, Some(before.generation));
     assert_eq!(store.linked_learners(SOURCE, None, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
@@ -155,11 +155,11 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
 
 async fn recent_deactivations_are_still_inactive_and_not_approved(kind: Kind) {
     let store = kind.store_with(4).await;
-    store.apply(&batch_of(&[deactivate(user(1), 1)]), &at(1)).await.unwrap();
+    store.apply_now(&batch_of(&[deactivate(user(1), 1)]), &at(1)).await.unwrap();
     let mut approved = deactivate(user(2), 2);
     approved.effect =
         Effect::Apply(RowAfter { approved_by: Some("root".to_owned()), ..approved.row_after().unwrap().clone() });
-    store.apply(&batch_of(&[approved, deactivate(user(3), 3), deactivate(user(4), 4)]), &at(5)).await.unwrap();
+    store.apply_now(&batch_of(&[approved, deactivate(user(3), 3), deactivate(user(4), 4)]), &at(5)).await.unwrap();
     execute(&store, "UPDATE learners SET active = true WHERE id = 4").await;
     let recent = |hour| store.recently_deactivated(SOURCE, at(hour).at);
     assert_eq!((recent(1).await.unwrap(), recent(2).await.unwrap()), (2, 1));
@@ -173,7 +173,7 @@ async fn administrative_actions_are_audited(kind: Kind) {
     store.set_paused(false, "root", at(2).at).await.unwrap();
     store.admit_source(SOURCE, "root", at(3).at).await.unwrap();
     store.audit("root", "reload", None, at(4).at).await.unwrap();
-    store.record_refused(&[left(1, LeftAs::Held, Reason::Threshold)], &at(5)).await.unwrap();
+    store.record_refused_now(&[left(1, LeftAs::Held, Reason::Threshold)], &at(5)).await.unwrap();
     let shown = store.held_users(SOURCE).await.unwrap();
     store.approve(SOURCE, &shown, "root", at(5).at).await.unwrap();
     assert_eq!(store.state().await.unwrap().admitted_sources, BTreeSet::from([SOURCE.to_owned()]));

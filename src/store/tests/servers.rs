@@ -133,7 +133,7 @@ async fn the_platforms_learners_table_is_used() {
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let batch = [create(user(1), "OLD"), create(user(2), "new"), create(user(3), "longer than its column")];
-    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
+    let applied = store.apply_now(&batch_of(&batch), &write_context()).await.unwrap();
     let why = ["another learner has the same user_name", "a value is longer than its column allows"];
     assert_eq!(reasons(&applied.refused), [(0, why[0].to_owned()), (2, why[1].to_owned())]);
     let rows = store.holders(&[], Attribute::UserName, &["old"], &[], &[]).await.unwrap();
@@ -254,7 +254,7 @@ async fn missing_rights_on_a_table_are_named() {
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(&store, "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; SET ROLE reader").await;
     let (error, hint) =
-        message_and_hint(&store.apply(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap_err());
+        message_and_hint(&store.apply_now(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap_err());
     assert!(error.contains("permission denied for table sync_state"), "{error}");
     assert!(hint.contains("grant this role"), "{hint}");
     execute(&store, "RESET ROLE; DROP OWNED BY reader; DROP ROLE reader").await;
@@ -272,11 +272,12 @@ async fn errors_contain_no_values() {
     )
     .await;
     let refused =
-        store.apply(&batch_of(&[create(user(2), "ada@example.org")]), &write_context()).await.unwrap().refused;
+        store.apply_now(&batch_of(&[create(user(2), "ada@example.org")]), &write_context()).await.unwrap().refused;
     assert_eq!(reasons(&refused), [(0, "the database refuses the row (SQLSTATE P0001)".to_owned())]);
     execute(&store, "CREATE TRIGGER tell BEFORE INSERT ON sync_failures FOR EACH ROW EXECUTE FUNCTION tell()").await;
     execute(&store, "ALTER TABLE sync_failures ADD user_name text DEFAULT 'ada@example.org'").await;
-    let error = store.record_refused(&[left(3, LeftAs::Failed, Reason::Conflict)], &write_context()).await.unwrap_err();
+    let error =
+        store.record_refused_now(&[left(3, LeftAs::Failed, Reason::Conflict)], &write_context()).await.unwrap_err();
     assert_eq!(chain(&error), "the learner database refused a statement: SQLSTATE P0001");
 }
 
@@ -296,7 +297,7 @@ async fn a_deferred_constraint_names_the_violating_row() {
     let batch = [number(1, "7"), number(2, "7"), create(user(3), "three")];
     let expected = [(1, "another learner has the same employee_number".to_owned())];
     assert_eq!(reasons(&store.rehearse(&batch_of(&batch), &write_context()).await.unwrap()), expected);
-    assert_eq!(reasons(&store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused), expected);
+    assert_eq!(reasons(&store.apply_now(&batch_of(&batch), &write_context()).await.unwrap().refused), expected);
 }
 
 #[tokio::test]
@@ -357,7 +358,7 @@ async fn a_broken_connection_loses_its_lock_and_its_transaction() {
          END $$"
     );
     machine.execute(&database, &end).await;
-    let error = store.apply(&batch_of(&[create(user(3), "three")]), &write_context()).await.unwrap_err();
+    let error = store.apply_now(&batch_of(&[create(user(3), "three")]), &write_context()).await.unwrap_err();
     assert!(matches!(error, StoreError::Database(DbError::Lost(_))), "{error:?}");
     assert!(matches!(store.state().await, Err(StoreError::Database(DbError::Lost(_)))));
     let again = open(at(machine, &database), Access::ReadWrite).await.unwrap();
@@ -374,7 +375,7 @@ async fn a_silent_server_is_given_up() {
     fill(&store, 1).await;
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
     signal("-STOP", &pid);
-    let error = store.apply(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap_err();
+    let error = store.apply_now(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap_err();
     signal("-CONT", &pid);
     let (error, hint) = message_and_hint(&error);
     assert!(error.contains("has not answered for 1 s"), "{error}");
@@ -393,10 +394,15 @@ async fn a_slow_statement_is_cancelled_and_the_store_stays_usable() {
          SET statement_timeout = 100",
     )
     .await;
-    let error =
-        store.apply(&batch_of(&[create(user(2), "two"), create(user(3), "slow")]), &write_context()).await.unwrap_err();
+    let error = store
+        .apply_now(&batch_of(&[create(user(2), "two"), create(user(3), "slow")]), &write_context())
+        .await
+        .unwrap_err();
     let (error, hint) = message_and_hint(&error);
     assert!(error.contains("statement timeout") && hint.contains("overloaded"), "{error}: {hint}");
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
-    assert_eq!(store.apply(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap().learners.len(), 1);
+    assert_eq!(
+        store.apply_now(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap().learners.len(),
+        1
+    );
 }

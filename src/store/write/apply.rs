@@ -6,14 +6,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::decisions::write_decisions;
-use super::{WriteContext, WriteSession, renew_generation};
+use super::{Fence, WriteContext, WriteSession};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::{Batch, Decision};
 use crate::store::audit::write_audit;
 use crate::store::db::{
-    Connection, DbError, Dialect, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back,
-    set_lock_timeout,
+    Connection, DbError, Dialect, LOCK_TIMEOUT, Statement, TransactionEnd, begin, roll_back, set_lock_timeout,
 };
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -94,25 +93,25 @@ impl From<StoreError> for ApplyError {
 impl Store {
     /// Applies `batch` in one transaction: learner rows, links, log rows, the end of holds and failures, and a new
     /// generation. A row that the database refuses is left out and named; after an error nothing is changed.
-    pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::WrittenByOther`] or [`StoreError::Paused`] when the database is not in the state of `fence`.
+    pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>, fence: Fence) -> Result<Applied, StoreError> {
         let mut retries = RETRIES;
         loop {
-            match self.apply_once(batch, context).await {
+            match self.apply_once(batch, context, fence).await {
                 Err(StoreError::Database(error)) if retries > 0 && error.is_conflict() => retries -= 1,
                 applied => return applied,
             }
         }
     }
 
-    async fn apply_once(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
+    async fn apply_once(&self, batch: &Batch, context: &WriteContext<'_>, fence: Fence) -> Result<Applied, StoreError> {
         self.write(async |connection| {
-            let mut session = WriteSession { connection, layout: &self.layout, context };
+            let mut session = WriteSession { connection, layout: &self.layout, context, fence: Some(fence) };
             let Written { learners, refused, read_back } = write_batch(&mut session, batch).await?;
-            let generation = if learners.is_empty() {
-                read_generation(session.connection).await?
-            } else {
-                renew_generation(session.connection).await?
-            };
+            let generation =
+                if learners.is_empty() { fence.generation } else { fence.renew(session.connection).await? };
             let user = |index: usize| batch.decisions()[index].user;
             let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             reached(Step::BatchWritten);
@@ -122,14 +121,20 @@ impl Store {
     }
 
     /// Applies the relinks in `batch`, all of them or none, with a row of the audit log.
-    pub async fn relink(&self, batch: &Batch, context: &WriteContext<'_>, actor: &str) -> Result<Applied, StoreError> {
+    pub async fn relink(
+        &self,
+        batch: &Batch,
+        context: &WriteContext<'_>,
+        fence: Fence,
+        actor: &str,
+    ) -> Result<Applied, StoreError> {
         self.write(async |connection| {
-            let mut session = WriteSession { connection, layout: &self.layout, context };
+            let mut session = WriteSession { connection, layout: &self.layout, context, fence: Some(fence) };
             let Written { learners, refused, read_back } = write_batch(&mut session, batch).await?;
             if let Some((index, why)) = refused.into_iter().next() {
                 return Err(StoreError::RelinkRefused { user: batch.decisions()[index].user, why: why.reason });
             }
-            let generation = renew_generation(session.connection).await?;
+            let generation = fence.renew(session.connection).await?;
             let user = |index: usize| batch.decisions()[index].user;
             let learners: Vec<_> = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             let pairs: Vec<_> = learners
@@ -153,7 +158,8 @@ impl Store {
         set_lock_timeout(&mut *self.connection().await, REHEARSAL_LOCK_TIMEOUT).await?;
         let written = self
             .transact(TransactionEnd::RollBack, async |connection| {
-                write_batch(&mut WriteSession { connection, layout: &self.layout, context }, batch).await
+                let mut session = WriteSession { connection, layout: &self.layout, context, fence: None };
+                write_batch(&mut session, batch).await
             })
             .await;
         set_lock_timeout(&mut *self.connection().await, LOCK_TIMEOUT).await?;
@@ -170,6 +176,7 @@ struct Written {
 
 /// Writes the whole batch at once. When a row is refused, bisects the units until the refused one is alone.
 async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Written, StoreError> {
+    session.require_fence().await?;
     let mut written = Written::default();
     let whole = 0..batch.decisions().len();
     if whole.is_empty() {
@@ -188,10 +195,7 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
         return Err(error.into());
     }
     // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
-    roll_back(session.connection).await;
-    begin(session.connection, Some(WRITE_LOCK)).await?;
-    // Other programs may have changed the table between the two transactions.
-    checks = Checks::read(session).await?;
+    checks = begin_again(session).await?;
     session.connection.script("SAVEPOINT parts").await?;
     // A stack: the first half is written before the second, because a unit may need an earlier one.
     let mut waiting: Vec<&[Range<usize>]> = Vec::new();
@@ -210,9 +214,7 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
                 bisect(part, &why, &mut waiting, &mut written.refused);
                 if session.connection.script("ROLLBACK TO parts").await.is_err() {
                     // A trigger rolled back the whole transaction, and with it every part so far.
-                    roll_back(session.connection).await;
-                    begin(session.connection, Some(WRITE_LOCK)).await?;
-                    checks = Checks::read(session).await?;
+                    checks = begin_again(session).await?;
                     session.connection.script("SAVEPOINT parts").await?;
                     written.learners.clear();
                     waiting.extend(accepted.drain(..).rev());
@@ -227,6 +229,15 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     written.learners.sort_unstable();
     written.refused.sort_unstable_by_key(|(index, _)| *index);
     Ok(written)
+}
+
+/// Rolls back and begins another transaction in place of the first. Between the two, other processes may have written, and
+/// other programs may have changed the table.
+async fn begin_again(session: &mut WriteSession<'_>) -> Result<Checks, StoreError> {
+    roll_back(session.connection).await;
+    begin(session.connection, Some(WRITE_LOCK)).await?;
+    session.require_fence().await?;
+    Ok(Checks::read(session).await?)
 }
 
 /// The learners that an attempt wrote are added to `learners`. Returns why the attempt was refused; the caller then rolls
@@ -295,7 +306,7 @@ struct Checks {
 
 impl Checks {
     async fn read(session: &mut WriteSession<'_>) -> Result<Self, DbError> {
-        let WriteSession { connection, layout, context: _ } = session;
+        let WriteSession { connection, layout, .. } = session;
         let references = References::read(connection).await?;
         Ok(Self { references, faithful: is_faithful(connection, layout).await? })
     }
@@ -321,9 +332,4 @@ impl References {
         let row = connection.row(Statement::new("SELECT count(*) FROM pragma_foreign_key_check")).await?;
         Ok(Self(row.get(0)?))
     }
-}
-
-async fn read_generation(connection: &mut Connection) -> Result<Generation, StoreError> {
-    let row = connection.row(Statement::new("SELECT generation FROM sync_state")).await?;
-    Ok(parse_column(row.get(0)?, "sync_state.generation")?)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::links::write_routes;
 use super::log::{LogEntry, loggable, write_log};
-use super::{WriteContext, WriteSession, delete_records, renew_generation};
+use super::{Fence, WriteContext, WriteSession, delete_records};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
 use crate::plan::{Decision, EndedHolds, Leave, LeftAs, MemberCounts};
@@ -31,13 +31,17 @@ pub struct Bookkeeping<'b> {
 }
 
 impl Store {
-    /// Writes `bookkeeping` in one transaction, or nothing when there is nothing to write. Deletes failures that cannot be read. Returns the new generation
-    /// when links were written.
+    /// Writes `bookkeeping` in one transaction, or nothing when there is nothing to write. Deletes failures that cannot be
+    /// read. Returns the generation afterwards, which is another one when links were written.
+    ///
+    /// # Errors
+    /// [`StoreError::WrittenByOther`] in another generation; [`StoreError::Paused`] only when links are to be written.
     pub async fn record(
         &self,
         bookkeeping: &Bookkeeping<'_>,
         context: &WriteContext<'_>,
-    ) -> Result<Option<Generation>, StoreError> {
+        fence: Fence,
+    ) -> Result<Generation, StoreError> {
         let Bookkeeping { left, failing_ended, held_ended, routes, group_members, take_over_ended } = bookkeeping;
         let disposable = self.take_disposable();
         let is_recorded = |decision: &Decision| decision.leave().is_some_and(|leave| leave.tracked || leave.begins);
@@ -49,15 +53,17 @@ impl Store {
             && !take_over_ended
             && disposable.is_empty()
         {
-            return Ok(None);
+            return Ok(fence.generation);
         }
         self.write(async |connection| {
+            fence.require_generation(connection).await?;
             // First, because a failure may be written again.
             for row in &disposable {
                 connection.script(&row.repair).await?;
             }
-            let mut session = WriteSession { connection, layout: &self.layout, context };
-            let generation = write_bookkeeping(&mut session, bookkeeping).await?;
+            let mut session = WriteSession { connection, layout: &self.layout, context, fence: Some(fence) };
+            let links = write_bookkeeping(&mut session, bookkeeping).await?;
+            let generation = if links == 0 { fence.generation } else { fence.renew(session.connection).await? };
             reached(Step::BookkeepingWritten);
             Ok(generation)
         })
@@ -65,7 +71,12 @@ impl Store {
     }
 
     /// Writes the decisions that the database refused in a batch.
-    pub async fn record_refused(&self, refused: &[Decision], context: &WriteContext<'_>) -> Result<(), StoreError> {
+    pub async fn record_refused(
+        &self,
+        refused: &[Decision],
+        context: &WriteContext<'_>,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
         let bookkeeping = Bookkeeping {
             left: refused,
             failing_ended: &BTreeSet::new(),
@@ -74,14 +85,12 @@ impl Store {
             group_members: &MemberCounts::new(),
             take_over_ended: false,
         };
-        self.record(&bookkeeping, context).await.map(drop)
+        self.record(&bookkeeping, context, fence).await.map(drop)
     }
 }
 
-async fn write_bookkeeping(
-    session: &mut WriteSession<'_>,
-    bookkeeping: &Bookkeeping<'_>,
-) -> Result<Option<Generation>, DbError> {
+/// Returns the number of links written.
+async fn write_bookkeeping(session: &mut WriteSession<'_>, bookkeeping: &Bookkeeping<'_>) -> Result<u64, DbError> {
     let Bookkeeping { left, failing_ended, held_ended, routes, group_members, take_over_ended } = bookkeeping;
     // With the holds in one transaction: a kill between them would release the leavers.
     if *take_over_ended {
@@ -122,16 +131,13 @@ async fn write_bookkeeping(
     }
 
     let routes: Vec<(EntraId, &Routes)> = routes.iter().map(|(user, routes)| (*user, routes)).collect();
-    if write_routes(session, &routes).await? == 0 {
-        return Ok(None);
-    }
-    Ok(Some(renew_generation(session.connection).await?))
+    write_routes(session, &routes).await
 }
 
 /// A failure that lasts keeps its beginning, unless that lies in the future, and counts its attempts; one with a new
 /// reason begins again.
 async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &Leave)]) -> Result<(), DbError> {
-    let WriteSession { connection, layout: _, context } = session;
+    let WriteSession { connection, context, .. } = session;
     for chunk in connection.row_chunks(failing) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures
@@ -162,7 +168,7 @@ async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &
 
 /// A hold that lasts keeps its beginning. Its approval is for one action only.
 async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Result<(), DbError> {
-    let WriteSession { connection, layout: _, context } = session;
+    let WriteSession { connection, context, .. } = session;
     for chunk in connection.row_chunks(held) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
         statement.push_values(chunk, |row, decision| {

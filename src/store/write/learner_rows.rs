@@ -18,7 +18,7 @@ use crate::store::table::{Layout, next_number};
 /// Replaces every unique value that one decision gives up and another one needs by a temporary value, until its row gets
 /// the new one: the database checks uniqueness row by row.
 pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions: &[&Decision]) -> Result<(), DbError> {
-    let WriteSession { connection, layout, context: _ } = session;
+    let WriteSession { connection, layout, .. } = session;
     let given_up = |decision: &&&Decision| unique_values(decision, |changed| changed.old).next().is_some();
     let givers: Vec<&Decision> = decisions.iter().filter(given_up).copied().collect();
     if givers.is_empty() {
@@ -245,7 +245,7 @@ async fn explain_missing_update(
     session: &mut WriteSession<'_>,
     group: &[&(&Decision, LearnerId)],
 ) -> Result<String, StoreError> {
-    let WriteSession { connection, layout, context } = session;
+    let WriteSession { connection, layout, context, .. } = session;
     let [(decision, learner)] = group else { return Ok("some of the rows were not changed".to_owned()) };
     let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
     let outside = layout.outside("r");

@@ -12,7 +12,7 @@ pub(super) async fn link_learners(
     session: &mut WriteSession<'_>,
     users: &[(&Decision, LearnerId)],
 ) -> Result<(), ApplyError> {
-    let WriteSession { connection, layout, context: WriteContext { cycle: _, source, at } } = session;
+    let WriteSession { connection, layout, context: WriteContext { cycle: _, source, at }, .. } = session;
     let new: Vec<&(&Decision, LearnerId)> =
         users.iter().filter(|(decision, _)| !matches!(decision.row, TargetRow::Linked(_))).collect();
     for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((decision.former_user()?, learner))) {
@@ -59,7 +59,7 @@ pub(super) fn reactivates(decision: &Decision) -> bool {
 
 /// Records deactivations in the links when the table has no column for them.
 pub(super) async fn mark_deactivated(session: &mut WriteSession<'_>, decisions: &[&Decision]) -> Result<(), DbError> {
-    let WriteSession { connection, layout, context } = session;
+    let WriteSession { connection, layout, context, .. } = session;
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
     }
@@ -82,7 +82,7 @@ pub(super) async fn write_routes(
     session: &mut WriteSession<'_>,
     routes: &[(EntraId, &Routes)],
 ) -> Result<u64, DbError> {
-    let WriteSession { connection, layout: _, context } = session;
+    let WriteSession { connection, context, .. } = session;
     let texts = RouteTexts::new(routes.iter().map(|(_, routes)| *routes));
     let statements = connection.row_chunks(routes).map(|chunk| {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
@@ -101,7 +101,7 @@ pub(super) async fn write_spellings(
     session: &mut WriteSession<'_>,
     users: &[(&Decision, LearnerId)],
 ) -> Result<(), DbError> {
-    let WriteSession { connection, layout, context: _ } = session;
+    let WriteSession { connection, layout, .. } = session;
     let is_written = |(decision, _): &&(&Decision, LearnerId)| {
         matches!(decision.row, TargetRow::Linked(_))
             && decision.changes.iter().any(|change| Attribute::UNIQUE.contains(&change.attribute))

@@ -58,7 +58,7 @@ impl<'e> LogEntry<'e> {
 
 /// Writes `entries` in order.
 pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntry<'_>]) -> Result<(), DbError> {
-    let WriteSession { connection, layout, context } = session;
+    let WriteSession { connection, layout, context, .. } = session;
     let statements = connection.row_chunks(entries).map(|chunk| {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log

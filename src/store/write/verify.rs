@@ -17,7 +17,7 @@ pub(super) async fn verify_written(
     session: &mut WriteSession<'_>,
     users: &[(&Decision, LearnerId)],
 ) -> Result<BTreeMap<EntraId, String>, ApplyError> {
-    let WriteSession { connection, layout, context: _ } = session;
+    let WriteSession { connection, layout, .. } = session;
     let written = users.iter().flat_map(|(decision, _)| decision.changes.iter()).map(|changed| changed.attribute);
     let attributes = without_active(&written.collect::<Vec<_>>());
     let ids: Vec<SqlValue<'_>> = users.iter().map(|(_, learner)| layout.learner_value(Some(learner))).collect();

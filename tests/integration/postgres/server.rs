@@ -168,7 +168,8 @@ impl Server {
         self.directory.join("data")
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A program of PostgreSQL, or of a path, as the user of the server in its directory.
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(&self.directory).env_remove("LC_ALL");
         if let Some((user, group)) = self.user {

@@ -70,6 +70,11 @@ pub(in crate::store::db) fn is_loss(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the session does not know the statement: invalid_sql_statement_name.
+pub(in crate::store::db) fn is_forgotten_statement(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.code() == "26000")
+}
+
 fn refusal(error: &sqlx::Error) -> Option<RowRefusal> {
     let error = server_error(error)?;
     let table = error.table().unwrap_or_default().to_owned();

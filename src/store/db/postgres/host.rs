@@ -7,6 +7,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
 use super::encoding::Encoding;
+use super::pooler::{SharedSessions, connect_marked, has_mark, probe_sharing};
 use super::session::{ReadOnlyCause, prepare};
 use super::{OLDEST_VERSION, PostgresServer};
 use crate::files::{self, SecretKind};
@@ -86,14 +87,19 @@ async fn open_session(
     };
     // A statement with a thousand placeholders is useless in a log.
     let options = options.application_name("learner-sync").disable_statement_logging();
-    let connection = options.connect().await.map_err(unreachable)?;
+    let mut connection = connect_marked(&options).await.map_err(unreachable)?;
     let version = connection.server_version_num().unwrap_or(0);
     if version < OLDEST_VERSION * 10_000 {
         return Err(HostFault::TooOld(format!("{}.{}", version / 10_000, version % 10_000)));
     }
     let response_timeout = server.response_timeout;
     let (name, encoding) = (name.to_owned(), Encoding::default());
-    let session = PostgresSession { connection, response_timeout, name, lost: false, encoding };
+    let is_direct = has_mark(&mut connection).await.map_err(unreachable)?;
+    let shared = match is_direct || !probe_sharing(&mut connection, &options).await {
+        true => None,
+        false => Some(SharedSessions::new(response_timeout, version)),
+    };
+    let session = PostgresSession { connection, response_timeout, name, lost: false, encoding, shared };
     let mut connection = Connection::Postgres(session);
     let read_only = prepare(&mut connection, response_timeout).await.map_err(HostFault::Failed)?;
     Ok((connection, read_only))

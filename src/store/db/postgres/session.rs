@@ -12,7 +12,7 @@ use crate::store::db::transaction::LOCK_TIMEOUT;
 /// How long the server waits for the next statement of a transaction before it ends the session and releases its locks,
 /// such as those of a stopped process. There is never a long pause within a transaction. Shorter than [`LOCK_TIMEOUT`], so
 /// that others get the locks before they give up.
-const PAUSE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const PAUSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the server keeps the session, and the cycle lock, of a machine that has vanished. Keepalive probes begin after
 /// half of it.
@@ -53,7 +53,9 @@ pub(super) async fn prepare(
     connection: &mut Connection,
     response_timeout: Duration,
 ) -> Result<Option<ReadOnlyCause>, DbError> {
-    configure(connection, response_timeout).await?;
+    if !connection.shares_sessions() {
+        configure(connection, response_timeout).await?;
+    }
     let row = connection.row(Statement::new(FACTS)).await?;
     let encoding: &str = row.get(0)?;
     if let Connection::Postgres(session) = connection {
@@ -79,8 +81,7 @@ pub(super) async fn prepare(
 /// Sets the limits of the session, whatever the defaults of the server or the role are. By statements, because a pooler
 /// refuses such parameters at the start of a session.
 async fn configure(connection: &mut Connection, response_timeout: Duration) -> Result<(), DbError> {
-    // Slightly shorter than ours, so that the server can still report it.
-    let statement_timeout = (response_timeout * 9 / 10).as_millis().to_string();
+    let statement_timeout = statement_timeout(response_timeout).as_millis().to_string();
     let settings = [
         ("statement_timeout", statement_timeout.as_str()),
         ("lock_timeout", &LOCK_TIMEOUT.as_millis().to_string()),
@@ -106,6 +107,11 @@ async fn configure(connection: &mut Connection, response_timeout: Duration) -> R
         Err(lost @ DbError::Lost(_)) => Err(lost),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Slightly shorter than our timeout, so that the server can still report it.
+pub(super) fn statement_timeout(response_timeout: Duration) -> Duration {
+    response_timeout * 9 / 10
 }
 
 async fn set(connection: &mut Connection, settings: &[(&str, &str)]) -> Result<(), DbError> {

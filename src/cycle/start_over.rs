@@ -1,0 +1,75 @@
+//! Starting over: a plan is worth nothing once the database is not the one that it was made from.
+
+use super::{CycleContext, CycleError, CycleOptions, Report, StopSignal, begin, stopped};
+use crate::model::chain;
+use crate::progress::Stage;
+use crate::store::{CycleId, StoreError};
+
+/// Prepares the second attempt after `error`: connects again if the connection was lost, and counts what the cycle has
+/// committed as the database has it now. Returns the cycle.
+///
+/// # Errors
+/// `error` itself when another attempt is useless or impossible, or the learner database fails again.
+pub(super) async fn start_over(
+    context: CycleContext<'_>,
+    options: CycleOptions<'_>,
+    cycle: CycleId,
+    error: CycleError,
+    report: &mut Report,
+    stop: &mut StopSignal,
+) -> Result<CycleId, CycleError> {
+    let store = context.store;
+    match error {
+        CycleError::Store(StoreError::WrittenByOther) => {
+            tracing::warn!(cycle.id = %cycle, "another process has written learners; the cycle starts over");
+        }
+        CycleError::Store(error) if error.is_lost_session() => {
+            tracing::warn!(cycle.id = %cycle, "{}; connecting again", chain(&error));
+            if !reconnect(context, stop).await {
+                return Err(if *stop.borrow() { CycleError::Interrupted } else { error.into() });
+            }
+            tracing::warn!(cycle.id = %cycle, "connected to the learner database again; the cycle starts over");
+        }
+        error => return Err(error),
+    }
+    // A standby that was promoted may lack the last transactions, and the whole cycle with them.
+    let again = if store.has_cycle(cycle).await? { cycle } else { begin(context, options).await?.1 };
+    if again != cycle {
+        tracing::warn!(cycle.id = %again, cycle.lost = %cycle, "the learner database lacks the cycle; it begins again");
+    }
+    report.start_over(again, &store.committed_changes(again).await?);
+    Ok(again)
+}
+
+/// Records the end of a cycle, with another connection if this one is lost.
+pub(super) async fn record_end(
+    context: CycleContext<'_>,
+    cycle: CycleId,
+    report: &Report,
+    stop: &mut StopSignal,
+) -> Result<(), StoreError> {
+    let (store, end) = (context.store, report.cycle_end());
+    match store.finish_cycle(cycle, &end).await {
+        // Otherwise the cycle has tried to connect before, and failed because of it.
+        Err(error) if error.is_lost_session() && report.database_failure.is_none() => {
+            if !reconnect(context, stop).await {
+                return Err(error);
+            }
+            // A standby that was promoted may lack what the cycle has written; the next cycle writes it again.
+            if store.committed_changes(cycle).await?.len() as u64 != end.counts.applied() {
+                return Err(error);
+            }
+            store.finish_cycle(cycle, &end).await
+        }
+        finished => finished,
+    }
+}
+
+/// Connects again, unless the process is asked to stop; returns whether that has succeeded.
+async fn reconnect(context: CycleContext<'_>, stop: &mut StopSignal) -> bool {
+    context.directory.progress().enter(Stage::Reconnecting);
+    tokio::select! {
+        connected = context.store.reconnect() => connected,
+        () = stopped(stop) => false,
+    }
+}
