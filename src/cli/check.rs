@@ -75,7 +75,11 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
             }));
             check_directory(&app, &mut checks).await;
         }
-        Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),
+        Err(error) => {
+            // A secret that systemd gives to the unit only has a hint.
+            let Failure { message, hint, .. } = error.into();
+            checks.insert(0, Check { ok: false, hint, ..Check::passed("configuration", message) });
+        }
     }
     let ok = checks.iter().all(|check| check.ok);
     if arguments.json {

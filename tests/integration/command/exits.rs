@@ -442,6 +442,8 @@ async fn without_a_file_the_secret_comes_from_systemd_or_the_environment() {
         world.config_path().display()
     );
     assert!(ran.stderr.contains(&line), "{ran:?}");
+    let checked = world.run_program(&["check"], 78);
+    assert!(checked.stdout.contains(&line.replace("learner-sync sync", "learner-sync check")), "{checked:?}");
     let secret = world.sim.tenant(|tenant| tenant.client_secret.clone());
     world.run_program_with(&[("LEARNER_SYNC_CLIENT_SECRET", &secret)], &["sync"], 0);
     std::fs::create_dir(world.path("credentials")).unwrap();
