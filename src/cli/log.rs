@@ -137,7 +137,9 @@ async fn print_rows(
     let limit = if by_default { Some(TERMINAL_ROWS) } else { limit };
     let store = open(database).await?;
     if store.is_none() && format == OutputFormat::Table {
-        super::output::print("The learner database does not exist yet: no cycle has run.")?;
+        super::output::print(
+            "No cycle has run yet: the learner database does not exist, or has no tables of learner-sync.",
+        )?;
         return Ok(DONE);
     }
     let mut printer = Printer::new(format, follow);

@@ -102,7 +102,7 @@ impl Failure {
         }
         let code = self.code;
         if document == FailureDocument::CheckLine && code == CONFIGURATION {
-            let _ = print("FAIL configuration        it cannot be used; the problems are listed above");
+            let _ = print_labelled("FAIL configuration        ", message.lines().next().unwrap_or_default());
         }
         if let Some(document) = self.document(document) {
             // A closed standard output does not change the exit code.
@@ -118,7 +118,7 @@ impl Failure {
             FailureDocument::None | FailureDocument::CheckLine => return None,
             FailureDocument::Error => json!({ "error": message, "hint": hint }),
             FailureDocument::Status => {
-                let state = (is_blocked || code == FAILED).then_some(ProvisioningState::Blocked.as_str());
+                let state = is_blocked.then_some(ProvisioningState::Blocked.as_str());
                 json!({
                     "state": state, "since": null, "reason": message, "exit_code": code, "error": message, "hint": hint,
                 })

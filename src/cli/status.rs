@@ -15,7 +15,7 @@ use super::check::disk_warnings;
 use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line, visible_lines};
 use super::{logging, owner};
 use crate::config::{self, Config};
-use crate::model::{ClockFinding, Finding, LockHolder, StateReport, system_clock};
+use crate::model::{ClockFinding, Finding, LockHolder, ProvisioningState, StateReport, system_clock};
 use crate::runtime::lock::Lock;
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::{
@@ -75,7 +75,10 @@ pub(super) async fn run(
     if watch {
         return refresh(path, environment, all, json).await;
     }
-    let view = View::read(path, environment, all).await?;
+    let view = View::read(path, environment, all).await.map_err(|failure| match failure.is_blocked && exit_code {
+        true => Failure { code: ProvisioningState::Blocked.exit_code(), ..failure },
+        false => failure,
+    })?;
     if json {
         print_json(&view.as_json())?;
     } else {

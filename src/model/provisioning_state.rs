@@ -164,7 +164,7 @@ impl StateFacts {
         let limit = self.max_interval.saturating_mul(2);
         (is_due && self.now.duration_since(waiting_since) > limit).then(|| {
             let daemon = if self.daemon.runs { "" } else { "; no daemon is running" };
-            let reason = format!("no cycle has ended since {last:.0}, which is longer than two intervals{daemon}");
+            let reason = format!("no cycle has ended for longer than two intervals{daemon}");
             Finding::new(Some(waiting_since), reason)
         })
     }

@@ -57,21 +57,30 @@ async fn the_log_of_a_guest_is_found_by_each_name() {
          FROM provisioning_log WHERE entra_id = '{ada}'"
         ))
         .await;
-    let found = |world: &World, name: &str| {
-        let document = world.run_program(&["log", "--format", "json", "--user", name], 0).json();
-        let users = document.as_array().unwrap().iter().map(|row| row["entra_id"].as_str().unwrap().to_owned());
-        users.collect::<Vec<_>>()
-    };
     let names = [HOME, STORED, &STORED.to_uppercase(), "Former@partner.example", &ada];
     for name in names {
-        assert_eq!(found(&world, name), [&*ada, &ada], "{name}");
+        assert_eq!(logged_users(&world, name), [&*ada, &ada], "{name}");
     }
     // A user without a learner is known by the log alone.
     world.execute(&format!("DELETE FROM learners WHERE external_id = '{ada}'")).await;
     for name in names {
-        assert_eq!(found(&world, name), [&*ada, &ada], "{name}");
+        assert_eq!(logged_users(&world, name), [&*ada, &ada], "{name}");
     }
-    assert_eq!(found(&world, "nobody@partner.example"), [""; 0]);
+    assert_eq!(logged_users(&world, "nobody@partner.example"), [""; 0]);
+}
+
+/// The users in the log rows that `log --user` finds by `name`.
+fn logged_users(world: &World, name: &str) -> Vec<String> {
+    let document = world.run_program(&["log", "--format", "json", "--user", name], 0).json();
+    document.as_array().unwrap().iter().map(|row| row["entra_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[apply(on_both)]
+async fn the_log_of_a_guest_with_a_stored_name_is_found_by_each_name() {
+    let (world, ada) = upgraded().await;
+    for name in [HOME, STORED, &HOME.to_uppercase(), &ada] {
+        assert_eq!(logged_users(&world, name), [&*ada], "{name}");
+    }
 }
 
 #[apply(on_both)]

@@ -184,6 +184,8 @@ impl Records for Cycles {
         "held",
         "requests",
         "error",
+        "single_user",
+        "full_comparison",
     ];
     const HEADERS: &'static [&'static str] = &["cycle", "started", "trigger", "outcome", "numbers"];
     const NOTHING: &'static str = "No cycles.";

@@ -31,11 +31,18 @@ pub struct CycleNumbers {
     pub requests: u64,
     /// Why it ended early.
     pub error: Option<String>,
+    /// Whether it provisioned only one user.
+    #[serde(default)]
+    pub single_user: bool,
+    /// Whether it compared all learners; none when it ended early.
+    #[serde(default)]
+    pub full_comparison: Option<bool>,
 }
 
 impl From<&CycleRow> for CycleNumbers {
     fn from(row: &CycleRow) -> Self {
         let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error, .. } = row;
+        let CycleRow { single_user, full_comparison, .. } = row;
         Self {
             cycle: id.0,
             source: source.clone(),
@@ -46,6 +53,8 @@ impl From<&CycleRow> for CycleNumbers {
             counts: *counts,
             requests: *requests,
             error: error.clone(),
+            single_user: *single_user,
+            full_comparison: *full_comparison,
         }
     }
 }

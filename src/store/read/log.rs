@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     Action, Attribute, EntraId, LearnerId, Phase, Reason, RowSubject, Status, UnreadableRow, home_name,
+    stored_name_prefix,
 };
 use crate::store::cycles::{CycleId, CycleRow, cycle_row};
 use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
@@ -129,6 +130,37 @@ pub struct RowPage<R> {
     pub ids: Vec<i64>,
 }
 
+/// A user name, folded, in the forms that the log may have. The learner of a guest has the name in the home tenant, unless
+/// the mapping says otherwise.
+struct UserNames {
+    exact: Vec<String>,
+    /// The first stored name of a guest who has this name in the home tenant, and the text after the last one.
+    stored: Option<[String; 2]>,
+}
+
+impl UserNames {
+    fn of(folded: &str) -> Self {
+        let stored = stored_name_prefix(folded).map(|prefix| {
+            let first = prefix.to_ascii_lowercase();
+            let after = format!("{}a", first.trim_end_matches('@'));
+            [first, after]
+        });
+        Self { exact: [folded.to_owned()].into_iter().chain(home_name(folded)).collect(), stored }
+    }
+
+    /// A condition on `column` for each form, so that each is found by an index.
+    fn push_conditions(&self, statement: &mut Statement<'_>, column: &str, separator: &str) {
+        for (number, name) in self.exact.iter().enumerate() {
+            let before = if number == 0 { "" } else { separator };
+            statement.push(format_args!("{before}{column} = ")).push_bind(name.clone());
+        }
+        if let Some([first, after]) = &self.stored {
+            statement.push(format_args!("{separator}{column} >= ")).push_bind(first.clone());
+            statement.push(format_args!(" AND {column} < ")).push_bind(after.clone());
+        }
+    }
+}
+
 impl Store {
     /// The rows that match `filter`. A row that cannot be read is left out and reported.
     pub async fn log(&self, filter: &LogFilter) -> Result<RowPage<LogRow>, StoreError> {
@@ -182,39 +214,37 @@ impl Store {
     async fn push_user(&self, statement: &mut Statement<'_>, user: &str) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         let folded = user.to_ascii_lowercase();
-        // The learner of a guest has the name in the home tenant, unless the mapping says otherwise.
-        let names: Vec<String> = [folded.clone()].into_iter().chain(home_name(&folded)).collect();
+        let names = UserNames::of(&folded);
         let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
         let name = connection.folded(&format!("r.{}", self.layout.attribute(Attribute::UserName)));
         // The rows of a learner that has this name now may have another one.
         let mut linked = Statement::new(format!(
-            "SELECT l.entra_id FROM {table} r JOIN sync_links l ON l.learner_id = r.{id} WHERE {within} AND {name} IN"
+            "SELECT l.entra_id FROM {table} r JOIN sync_links l ON l.learner_id = r.{id} WHERE {within} AND ("
         ));
-        linked.push_list(&names).push(" UNION SELECT entra_id FROM sync_links WHERE entra_id = ");
+        names.push_conditions(&mut linked, &name, " OR ");
+        linked.push(") UNION SELECT entra_id FROM sync_links WHERE entra_id = ");
         linked.push_bind(folded.clone());
         let mut linked = connection.rows(linked).await?;
         let is_known = !linked.is_empty();
         if !is_known {
             // A former name, or the name of a user without a link.
             let mut named = Statement::new("SELECT DISTINCT entra_id FROM provisioning_log WHERE ");
-            named.push(connection.folded("user_name")).push(" IN").push_list(&names);
+            names.push_conditions(&mut named, &connection.folded("user_name"), " OR ");
             linked = connection.rows(named).await?;
         }
         let linked = linked.iter().filter_map(|row| row.foreign_text(0).ok().flatten().map(Cow::into_owned));
         // Entra ids are compared as text: a user name may consist of digits.
         let users: BTreeSet<String> = linked.chain([folded.clone()]).collect();
-        statement.push(" AND id IN (SELECT id FROM provisioning_log WHERE false");
-        for name in names {
-            statement.push(" UNION SELECT id FROM provisioning_log WHERE ").push(connection.folded("user_name"));
-            statement.push(" = ").push_bind(name);
-        }
+        let each = " UNION SELECT id FROM provisioning_log WHERE ";
+        statement.push(" AND id IN (SELECT id FROM provisioning_log WHERE ");
+        names.push_conditions(statement, &connection.folded("user_name"), each);
         for user in users {
-            statement.push(" UNION SELECT id FROM provisioning_log WHERE entra_id = ").push_bind(user);
+            statement.push(each).push("entra_id = ").push_bind(user);
         }
         // Nearly every text can be a learner id, unless ids are numbers.
         let learner = self.layout.parse_learner(user);
         if let Some(learner) = learner.filter(|id| matches!(id, LearnerId::Number(_)) || !is_known) {
-            statement.push(" UNION SELECT id FROM provisioning_log WHERE learner_id = ");
+            statement.push(each).push("learner_id = ");
             statement.push_bind(self.layout.learner_value(Some(&learner)));
         }
         statement.push(")");

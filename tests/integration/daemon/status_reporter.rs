@@ -206,6 +206,8 @@ async fn without_a_record_a_damaged_database_is_blocked_and_a_missing_configurat
     std::fs::write(world.path("learners.db"), "no database".repeat(1000)).unwrap();
     let failed = world.run_program(&["status", "--json"], 78).json();
     assert_eq!((&failed["state"], &failed["exit_code"]), (&json!("blocked"), &json!(78)));
+    let judged = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&judged["state"], &judged["exit_code"]), (&json!("blocked"), &json!(1)));
     std::fs::remove_file(world.config_path()).unwrap();
     let unknown = world.run_program(&["status", "--json"], 78).json();
     assert_eq!((&unknown["state"], &unknown["exit_code"]), (&json!(null), &json!(78)));
@@ -241,11 +243,8 @@ async fn a_full_disk_blocks_and_room_ends_it() {
 async fn a_long_cycle_shows_how_far_it_is() {
     let world = World::start(users(1).0).await;
     let (daemon, gate) = daemon_in_cycle(&world).await;
-    let begun = std::time::Instant::now();
     let is_reading = async || (status(&world)["progress"] == json!("reading users")).then_some(());
     eventually("the progress is shown", is_reading).await;
-    // The disk is probed every ten seconds; progress is published far more often.
-    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
     assert!(world.run_program(&["status"], 0).stdout.contains("reading users"));
     gate.release();
     logged_state(&daemon, "ok", 1).await;
