@@ -119,7 +119,8 @@ impl DatabaseContent {
 
         let sql = format!(
             "SELECT p.id, p.entra_id, p.action, p.status, p.reason, p.user_name, p.changes,
-                    p.learner_id IS NOT DISTINCT FROM l.learner_id, c.id IS NOT NULL
+                    p.learner_id IS NOT DISTINCT FROM l.learner_id OR (p.learner_id IS NULL AND p.status = 'skipped'),
+                    c.id IS NOT NULL
              FROM provisioning_log p
              LEFT JOIN sync_cycles c ON c.id = p.cycle_id
              LEFT JOIN sync_links l ON l.source = c.source AND l.entra_id = p.entra_id

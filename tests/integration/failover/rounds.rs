@@ -91,7 +91,8 @@ impl FailoverTest {
         (found.into_log(), model)
     }
 
-    async fn round(&mut self, loss: Loss) {
+    /// Returns how long the cluster was without a leader, the disturbed cycle went on, and the lost node was away.
+    async fn round(&mut self, loss: Loss) -> [Duration; 3] {
         let leader = self.healthy_leader().await;
         let (before, model) = self.read().await;
         if self.loaded {
@@ -114,11 +115,14 @@ impl FailoverTest {
             cluster.leader().filter(|other| *other != leader || lost_at.elapsed() > KEEPS_LEADER)
         })
         .await;
+        let elected = lost_at.elapsed();
         self.cluster.repair(leader, loss);
         let Self { cluster, .. } = self;
         let status = wait_for("the disturbed cycle ends", cluster, || program.try_wait().unwrap()).await;
         assert!(matches!(status.code(), Some(0 | 1)), "{status}: {}", self.disturbed_log());
+        let ended = lost_at.elapsed();
         self.healthy_leader().await;
+        let healthy = lost_at.elapsed();
 
         let (survived, model) = self.read().await;
         let kept = before.iter().zip(&survived).take_while(|(one, other)| one == other).count();
@@ -135,6 +139,7 @@ impl FailoverTest {
         *self.tally.entry(format!("{replication} {loss:?}: {reached}, exit code {code}{lost}")).or_default() += 1;
         self.recover(model, &due).await;
         self.loaded = true;
+        [elected, ended, healthy]
     }
 
     fn disturbed_log(&self) -> String {
@@ -192,9 +197,8 @@ async fn a_cluster_that_loses_its_primary_at_any_time_loses_no_change() {
             test.reset(report.seed.wrapping_add(round as u64)).await;
         }
         let loss = losses[test.changes.random.random_range(0..losses.len())];
-        let started = Instant::now();
-        test.round(loss).await;
-        println!("round {round}: {loss:?}, {} s", started.elapsed().as_secs());
+        let times = test.round(loss).await.map(|time| time.as_secs());
+        println!("round {round}: {loss:?}; another leader, end of the cycle, healthy after {times:?} s");
     }
     println!("{rounds} rounds in {} s", begun.elapsed().as_secs());
     for (kind, count) in &test.tally {
