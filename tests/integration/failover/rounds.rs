@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use sqlx::Connection as _;
 
 use super::cluster::{Cluster, Loss};
 use crate::crash::changes::Changes;
@@ -102,11 +103,19 @@ impl FailoverTest {
                 self.world.sim.tenant(|tenant| self.changes.reorganise(tenant));
             }
         }
-        let instant = self.pace.mul_f64(self.changes.random.random_range(0.0..1.1));
+        let random = &mut self.changes.random;
+        let instant = self.pace.mul_f64(random.random_range(0.0..1.1));
+        let within_batch = random.random_bool(0.5).then(|| Duration::from_millis(random.random_range(0..200)));
         let mut program = self.world.program(&["sync"]);
         let log = fs::File::create(self.world.path("disturbed.log")).unwrap();
         let mut program = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        std::thread::sleep(instant);
+        match within_batch {
+            None => std::thread::sleep(instant),
+            Some(later) => {
+                self.batch_begins(&mut program).await;
+                std::thread::sleep(later);
+            }
+        }
         self.cluster.lose(leader, loss);
         let lost_at = Instant::now();
         let Self { cluster, .. } = self;
@@ -140,6 +149,21 @@ impl FailoverTest {
         self.recover(model, &due).await;
         self.loaded = true;
         [elected, ended, healthy]
+    }
+
+    /// Waits until a batch is being written, or the program ends without one.
+    async fn batch_begins(&self, program: &mut Child) {
+        let Database::Server(server, name) = &self.world.database else { return };
+        let mut connection = server.connect(name).await;
+        let writes = "SELECT count(*) FROM pg_stat_activity
+                      WHERE application_name LIKE 'learner-sync sync (pid %' AND xact_start IS NOT NULL
+                        AND query ~ '(INSERT INTO|UPDATE) learners'";
+        while program.try_wait().unwrap().is_none() {
+            if sqlx::query_scalar::<_, i64>(writes).fetch_one(&mut connection).await.unwrap() > 0 {
+                break;
+            }
+        }
+        connection.close().await.unwrap();
     }
 
     fn disturbed_log(&self) -> String {
