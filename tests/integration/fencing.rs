@@ -145,6 +145,7 @@ async fn a_cycle_that_starts_over_counts_what_it_had_written() {
     assert_eq!(world.value("SELECT count(*) FROM learners").await, BATCH.to_string());
     world.execute(WRITE).await;
     assert_eq!(ends(&mut process).await, Some(0), "{}", process.log());
+    assert_eq!(process.log().matches("starts over").count(), 1, "{}", process.log());
     expect_one_row_for_each(&world, USERS).await;
     assert_eq!(results(&world).await, [[&*USERS.to_string(), "0", "success", "-"].map(str::to_owned)]);
     world.settled().await;
