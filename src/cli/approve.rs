@@ -37,7 +37,6 @@ const CANCELLED: &str = "cancelled; nothing was approved";
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
     let Arguments { yes, expect, source: admit, relink, take_over } = arguments;
-    let now = clock();
     if yes && !admit && expect.is_none() {
         return Err(Failure::new(USAGE, "--yes needs --expect N, the number of users that you saw"));
     }
@@ -54,9 +53,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let store = context.open_current_store().await?;
     let source = configured_source(&context.config, &store.state().await?);
     if admit {
-        return source::admit(&store, &source, &actor, yes, now).await;
+        return source::admit(&store, &source, &actor, yes, clock).await;
     }
 
+    let now = clock();
     let is_approved =
         |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| is_valid_approval_age(now.duration_since(*at)));
     let (approved, open): (Vec<_>, Vec<_>) = store.held_users(&source).await?.into_iter().partition(is_approved);
@@ -83,7 +83,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if !yes && !confirm_on_terminal(&question, &count)? {
         return Err(Failure::new(FAILED, CANCELLED));
     }
-    let released = store.approve(&source, &open, &actor, now).await?;
+    // The answer may have taken long.
+    let released = store.approve(&source, &open, &actor, clock()).await?;
     let changed = (open.len() as u64).saturating_sub(released);
     if changed > 0 {
         let users = counted(changed, "user");

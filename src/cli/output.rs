@@ -262,7 +262,9 @@ impl From<DaemonError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::failed(&error, None)
+        let hint = (error.kind() == std::io::ErrorKind::StorageFull)
+            .then(|| "the disk of the file is full to which the output goes".to_owned());
+        Self { hint, ..Self::failed(&error, None) }
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Resul
     print_sentences(match (before, paused) {
         (true, true) => "Provisioning is already paused.",
         (false, true) => {
-            "Provisioning is paused: cycles are skipped until `learner-sync resume`. A running cycle ends as usual."
+            "Provisioning is paused: cycles are skipped until `learner-sync resume`. A running cycle stops before its next batch."
         }
         (true, false) => "Provisioning resumed.",
         (false, false) => "Provisioning is not paused.",

@@ -73,7 +73,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
             }
             return Ok(exit_code(outcome));
         }
-        // A cycle that has begun ends as usual.
+        // A cycle that has begun has a row, and its end is awaited.
         if requested.is_none() && is_paused(&context).await? {
             return Err(failed("provisioning was paused meanwhile, so no cycle will run"));
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::output::value_text;
+use super::output::{value_text, visible_json};
 use crate::model::visible;
 
 /// A row of cells for each of `documents`, with the values of `keys`.
@@ -16,9 +16,18 @@ pub(super) fn csv_rows(
         writer.write_record(keys)?;
     }
     for document in documents {
-        writer.write_record(keys.iter().map(|key| safe_cell(&value_text(&document[*key], ""))))?;
+        writer.write_record(keys.iter().map(|key| cell(&document[*key])))?;
     }
     writer.into_inner().map_err(|error| error.into_error())
+}
+
+/// A list or an object stays a JSON document, whose escapes are those of JSON.
+fn cell(value: &Value) -> String {
+    let text = value_text(value, "");
+    match value {
+        Value::Array(_) | Value::Object(_) => safe_cell(&visible_json(text)),
+        _ => safe_cell(&text),
+    }
 }
 
 /// `text` as a cell that a spreadsheet shows and does not run: behind an apostrophe where it would be a formula, and
@@ -71,5 +80,13 @@ mod tests {
         }
         assert_eq!(safe_cell("a\u{1b}[2J\u{202e}b"), "a\\u{1b}[2J\\u{202e}b");
         assert_eq!(safe_cell("\u{9b}=1"), "'\\u{9b}=1");
+    }
+
+    #[test]
+    fn a_document_in_a_cell_stays_json() {
+        let document = serde_json::json!([{ "new": "\u{1b}[31m\u{202e}evil\n\u{1f600}\u{e0041}" }]);
+        let cell = cell(&document);
+        assert!(!crate::model::hides_something(&cell), "{cell}");
+        assert_eq!(serde_json::from_str::<Value>(&cell).unwrap(), document);
     }
 }

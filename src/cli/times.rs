@@ -72,7 +72,7 @@ impl GivenTime {
             // A day of an age has 24 hours.
             Self::Age(age) => now.to_zoned_datetime(TimeZone::UTC).checked_sub(*age).map(|at| at.timestamp()),
         };
-        instant.map_err(|error| Failure::new(USAGE, format!("the time is out of range: {error}")))
+        instant.map_err(|_| Failure::new(USAGE, format!("the time is out of range; write {FORMS}")))
     }
 }
 

@@ -1,8 +1,6 @@
 //! `approve --source`: admits this application to a database that another one uses, or moves the learners of an
 //! application that was created again to it.
 
-use jiff::Timestamp;
-
 use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, counted, print, print_labelled, print_sentences};
@@ -13,7 +11,7 @@ use crate::runtime::locked_cycle::{lock_database, never_stopped};
 use crate::runtime::{App, Paths};
 use crate::store::{SourceRecords, Store};
 
-pub(super) async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timestamp) -> Result<u8, Failure> {
+pub(super) async fn admit(store: &Store, source: &str, actor: &str, yes: bool, clock: Clock) -> Result<u8, Failure> {
     let others = store.other_sources(source).await?;
     if others.is_empty() {
         print("No other application uses this database; there is nothing to admit.")?;
@@ -26,7 +24,7 @@ pub(super) async fn admit(store: &Store, source: &str, actor: &str, yes: bool, n
     if !yes && !confirm_on_terminal("Type yes to admit it, anything else to cancel:", "yes")? {
         return Err(Failure::new(FAILED, CANCELLED));
     }
-    store.admit_source(source, actor, now).await?;
+    store.admit_source(source, actor, clock()).await?;
     print("Admitted.")?;
     Ok(DONE)
 }

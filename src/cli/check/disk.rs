@@ -16,17 +16,17 @@ const FEW_FILES: u64 = 100;
 /// Empty when there is enough room. One check for each disk.
 pub(super) fn disk_checks(config: &Config) -> Vec<Check> {
     let Paths { database, daemon_lock, state_directory, .. } = Paths::new(config);
-    let database = database.as_deref().map(|file| (files::directory_of(file).unwrap_or(Path::new(".")), true));
+    let database = database.as_deref().map(|file| (files::directory_of(file).unwrap_or(Path::new(".")), true, false));
     // Without room for the cache each cycle compares in full. A new file needs an inode.
-    let state = (state_directory.as_path(), !daemon_lock.exists());
+    let state = (state_directory.as_path(), !daemon_lock.exists(), true);
     let mut disks = BTreeSet::new();
     let mut checks = Vec::new();
-    for (directory, is_needed) in database.into_iter().chain([state]) {
+    for (directory, is_needed, is_state) in database.into_iter().chain([state]) {
         let Some((existing, room)) = files::room(directory) else { continue };
         if !disks.insert(room.disk) {
             continue;
         }
-        checks.extend(judge(existing, room, is_needed, directory == state_directory));
+        checks.extend(judge(existing, room, is_needed, is_state));
     }
     checks
 }
