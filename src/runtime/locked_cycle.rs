@@ -99,7 +99,7 @@ pub async fn run_locked_cycle(
     let now = (app.clock)();
     let found = match options.only {
         Some(argument) => {
-            let user = find_user(app, &store, argument).await?;
+            let user = store.with_signs_of_life(find_user(app, &store, argument)).await?;
             let audit = options.actor.map(|actor| run_audit(&user, options.force, actor));
             Some(SingleUser { audit, ..user })
         }

@@ -31,8 +31,8 @@ const KEEP_SILENT_SESSION: &str = "SELECT set_config(name, '300000', false) FROM
     WHERE name = 'idle_session_timeout'";
 
 impl Store {
-    /// Awaits `work`, a cycle that holds the lock. If the process stops meanwhile, the server ends the session, so that
-    /// others get the lock.
+    /// Awaits `work`, which may leave the connection unused for long while it holds the lock. Without signs of life, the
+    /// server ends the session, so that others get the lock.
     pub async fn with_signs_of_life<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
@@ -42,9 +42,8 @@ impl Store {
 
     async fn show_signs_of_life<T>(&self) -> T {
         loop {
-            // The work may replace the connection, so that the limit is set each time.
-            self.show_sign_of_life().await;
             tokio::time::sleep(SIGN_OF_LIFE).await;
+            self.show_sign_of_life().await;
         }
     }
 
@@ -103,6 +102,7 @@ pub(crate) async fn take_cycle_lock(connection: &mut Connection, command: &str) 
     let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
     connection.row(statement).await?;
     if connection.row(Statement::new(TRY_LOCK)).await?.get(0)? {
+        connection.rows(Statement::new(KEEP_SILENT_SESSION)).await?;
         return Ok(None);
     }
     let holder = holder(connection).await?;

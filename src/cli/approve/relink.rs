@@ -52,7 +52,7 @@ pub(super) async fn run(
     let locked = lock_database(&app, "learner-sync approve", false, &mut never_stopped()).await?;
     refuse_paused(&locked.store).await?;
     let context = cycle_context(&app, &locked.store, Some(&locked.preflight.paths.cache));
-    let again = prepare(context, clock()).await?;
+    let again = locked.store.with_signs_of_life(prepare(context, clock())).await?;
     if shown_of(&again) != shown_of(&found) {
         let message = "the users to relink, or their values, have changed meanwhile, and none were relinked; run the \
                        command again";

@@ -81,7 +81,8 @@ pub(super) async fn take_over(
         return Err(Failure::new(FAILED, CANCELLED));
     }
     let locked = lock_database(&app, "learner-sync approve", false, &mut never_stopped()).await?;
-    if TakeOver::check(&app, &locked.store, former).await?.as_ref() != Some(&shown) {
+    let check = TakeOver::check(&app, &locked.store, former);
+    if locked.store.with_signs_of_life(check).await?.as_ref() != Some(&shown) {
         let message = "the learner database changed meanwhile, and nothing was taken over; run the command again";
         return Err(Failure::new(FAILED, message));
     }
