@@ -30,7 +30,14 @@ pub(super) fn database(text: &str) -> Result<DatabaseConfig, String> {
 
 fn has_password(text: &str) -> bool {
     let (_, rest) = text.split_once("://").unwrap_or(("", text));
-    let in_authority = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    // Each host may have a user by mistake; then a port is not a password.
+    let is_secret = |part: &str| match part.split_once('@') {
+        None => part.contains(':'),
+        Some((user, address)) => {
+            user.contains(':') || split_address(address).1.is_some_and(|port| check_port(port).is_err())
+        }
+    };
+    let in_authority = rest.rsplit_once('@').is_some_and(|(users, _)| users.split(',').any(is_secret));
     let in_options = rest.split_once('?').is_some_and(|(_, options)| options.contains("password="));
     in_authority || in_options
 }
@@ -60,6 +67,9 @@ fn server(rest: &str) -> Result<DatabaseConfig, String> {
         authority.rsplit_once('@').map_or((None, authority), |(user, addresses)| (Some(user), addresses));
     if user.is_some_and(str::is_empty) {
         return Err(format!("the user before the @ is missing; write {SERVER}"));
+    }
+    if user.is_some_and(|user| user.contains(['@', ','])) {
+        return Err(format!("name the user once, before the first host, an @ in its name as %40; write {SERVERS}"));
     }
     let addresses: Vec<&str> = addresses.split(',').collect();
     let several = addresses.len() > 1;
@@ -323,6 +333,13 @@ mod tests {
             ),
             ("postgres://db1,db2/learners?target_session_attrs=prefer-standby", "target_session_attrs must be one of"),
             ("postgres://db1,db2/learners?target_session_attrs=", "target_session_attrs must be one of"),
+            ("postgres://sync@db1,sync@db2/training", "name the user once, before the first host"),
+            ("postgres://sync@db1:5432,sync@db2:5433/training", "name the user once, before the first host"),
+            ("postgres://db1,sync@db2/training", "name the user once, before the first host"),
+            ("postgres://sync@db1,sync:letmein@db2/learners", "contains a password"),
+            ("postgres://sync:letmein@db1,sync@db2/learners", "contains a password"),
+            ("postgres://sync@tenant:letmein@db1,db2/learners", "contains a password"),
+            ("postgres://sync:let@letmein@db1,db2/learners", "contains a password"),
             ("postgres://sync:letmein@db1,db2/learners", "contains a password"),
             ("postgres://db1,sync:letmein@db2/learners", "contains a password"),
             ("postgres://db1,db2/learners?password=letmein", "contains a password"),
