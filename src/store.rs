@@ -36,12 +36,12 @@ mod tests;
 
 pub use self::cycles::{CommittedChange, CycleAudit, CycleEnd, CycleId, CycleRow};
 pub use self::db::{
-    DbError, EngineReport, HostFault, PassedHost, PostgresServer, ReadOnlyCause, RowRefusal, ViolatedKey,
+    Access, DbError, EngineReport, HostFault, PassedHost, PostgresServer, ReadOnlyCause, RowRefusal, ViolatedKey,
 };
 pub use self::error::{StoreError, TableFault};
 pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
-pub use self::open::{Access, HostReport, Inspected, MigrationResult};
+pub use self::open::{HostReport, Inspected, MigrationResult};
 pub use self::read::{
     AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, NamedLearner, PauseTimes,
     ReasonTally, RowPage, RowRange, SourceOverview, UserListing,

@@ -118,7 +118,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
 
 /// The database, unless it has no tables yet.
 async fn open(database: LearnerDatabase) -> Result<Option<Store>, Failure> {
-    match Store::open(database, Access::ReadOnly).await {
+    match Store::open(database, Access::ReadAnyHost).await {
         Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Ok(None),
         opened => Ok(Some(opened?)),
     }

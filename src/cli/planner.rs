@@ -31,8 +31,12 @@ impl<'a> Planner<'a> {
     /// Opens the database to read. An empty database in memory replaces a missing one; a copy in memory replaces one
     /// without our tables.
     pub(super) async fn open(app: &'a App) -> Result<Self, Failure> {
+        Self::open_with(app, Access::ReadAnyHost).await
+    }
+
+    async fn open_with(app: &'a App, access: Access) -> Result<Self, Failure> {
         let learners = &app.learners;
-        let (store, is_copy) = match Store::open(learners, Access::ReadOnly).await {
+        let (store, is_copy) = match Store::open(learners, access).await {
             Err(StoreError::Missing { .. }) => (Store::in_memory().await?, false),
             Err(StoreError::Older { found: 0, .. }) => (Store::copy_in_memory(learners).await?, true),
             opened => (opened?, false),
@@ -43,7 +47,7 @@ impl<'a> Planner<'a> {
 
     /// Opens the database for transactions that are rolled back.
     pub(super) async fn open_to_rehearse(app: &'a App) -> Result<Self, Failure> {
-        let planner = Self::open(app).await?;
+        let planner = Self::open_with(app, Access::ReadOnly).await?;
         let learners = &app.learners;
         // Opening a database without our tables to write would create them.
         if Store::open(learners, Access::ReadOnly).await.is_err() {

@@ -65,7 +65,7 @@ struct Committed {
 /// How the learner database failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseFailure {
-    /// It was locked or away, which has passed once it can be read.
+    /// It was locked or unreachable, which has passed once it can be read.
     Passing,
     /// A successful read says nothing about it.
     Lasting,

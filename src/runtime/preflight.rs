@@ -90,8 +90,8 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Hidden { .. }
         // The administrator of the server can correct these without changing our configuration.
         | StoreError::NoConnection { .. }
-        | StoreError::NoHost { .. }
         | StoreError::Database(_) => false,
+        StoreError::NoHost { .. } => error.is_too_old(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The lowest floor: connections, statements, values, transactions and errors of SQLite and PostgreSQL. It knows no
 //! table.
 
+mod access;
 mod connection;
 mod error;
 pub(crate) mod postgres;
@@ -10,6 +11,7 @@ mod statement;
 mod transaction;
 mod value;
 
+pub use self::access::Access;
 pub(crate) use self::connection::{Connection, Dialect};
 pub use self::error::{DbError, EngineReport, RowRefusal, ViolatedKey};
 pub use self::postgres::{HostFault, PassedHost, PostgresServer, ReadOnlyCause};

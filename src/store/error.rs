@@ -203,8 +203,8 @@ pub enum StoreError {
     },
     /// The server is too old.
     #[error(
-        "the learner database needs PostgreSQL {OLDEST_VERSION} or newer; {database} runs version {found} ({place}: \
-         learners.database_url)"
+        "the learner database needs {}; {database} runs version {found} ({place}: learners.database_url)",
+        needed_version()
     )]
     TooOld {
         /// The database, its server and the role.
@@ -256,15 +256,18 @@ pub(super) fn describe_fault(fault: &HostFault) -> String {
     match fault {
         HostFault::ReadOnly(cause) => cause.to_string(),
         HostFault::Unreachable(report) => chain(report),
-        HostFault::TooOld(found) => {
-            format!("the server runs PostgreSQL {found}, and {OLDEST_VERSION} or newer is needed")
-        }
+        HostFault::TooOld(found) => format!("the server runs PostgreSQL {found}, and {} is needed", needed_version()),
         HostFault::Failed(error) => chain(error),
     }
 }
 
+/// Advice on the first unreachable host for which there is some.
+pub(super) fn unreachable_hint<'f>(faults: impl IntoIterator<Item = &'f HostFault>) -> Option<String> {
+    faults.into_iter().filter(|fault| fault.is_unreachable()).find_map(fault_hint)
+}
+
 /// Advice on a host that is passed over.
-pub(super) fn fault_hint(fault: &HostFault) -> Option<String> {
+fn fault_hint(fault: &HostFault) -> Option<String> {
     match fault {
         HostFault::ReadOnly(cause) => Some(read_only_hint(cause)),
         HostFault::Unreachable(report) => connection_hint(report),
@@ -283,7 +286,11 @@ fn read_only_hint(cause: &ReadOnlyCause) -> String {
 }
 
 fn version_hint() -> String {
-    format!("move the learners to a server with PostgreSQL {OLDEST_VERSION} or newer")
+    format!("move the learners to a server with {}", needed_version())
+}
+
+fn needed_version() -> String {
+    format!("PostgreSQL {OLDEST_VERSION} or newer")
 }
 
 fn describe_version(found: i64, supported: i64) -> String {
@@ -305,14 +312,23 @@ fn list_tables(tables: &[String]) -> String {
 impl StoreError {
     /// Whether this failure has passed once the learner database can be read again.
     pub fn passes(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Missing { .. }
-                | Self::NoConnection { .. }
-                | Self::NoHost { .. }
-                | Self::ReadOnly { .. }
-                | Self::Database(DbError::Busy(_) | DbError::Lost(_))
-        )
+            | Self::NoConnection { .. }
+            | Self::ReadOnly { .. }
+            | Self::Database(DbError::Busy(_) | DbError::Lost(_)) => true,
+            Self::NoHost { .. } => !self.is_too_old(),
+            _ => false,
+        }
+    }
+
+    /// Whether every server is too old.
+    pub fn is_too_old(&self) -> bool {
+        match self {
+            Self::TooOld { .. } => true,
+            Self::NoHost { hosts, .. } => hosts.iter().all(|host| matches!(host.fault, HostFault::TooOld(_))),
+            _ => false,
+        }
     }
 
     /// Whether the session with the server has ended, or no longer reaches a server that accepts writes.
@@ -360,9 +376,8 @@ impl StoreError {
             ),
             Self::NoConnection { source, .. } => return connection_hint(source),
             Self::NoHost { hosts, .. } => {
-                // A host that is away may be the primary.
-                let is_away = |host: &&PassedHost| !matches!(host.fault, HostFault::ReadOnly(_));
-                return fault_hint(&hosts.iter().find(is_away).or_else(|| hosts.first())?.fault);
+                let faults = || hosts.iter().map(|host| &host.fault);
+                return unreachable_hint(faults()).or_else(|| faults().find_map(fault_hint));
             }
             Self::TooOld { .. } => version_hint(),
             Self::Database(error) => return database_hint(error),

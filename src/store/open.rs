@@ -9,19 +9,11 @@ mod tables;
 
 pub use self::hosts::HostReport;
 pub use self::tables::MigrationResult;
+use super::db::Access;
 use super::error::StoreError;
 use super::handle::Store;
 use super::location::{DatabaseLocation, LearnerDatabase};
 use super::table::Layout;
-
-/// How a learner database is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// To write. A missing file, its directory and the tables are created.
-    ReadWrite,
-    /// To read. Nothing is created or migrated, and the database itself refuses writes.
-    ReadOnly,
-}
 
 /// A learner database that was inspected and may be opened. Only [`Store::inspect`] makes one.
 #[derive(Clone, Debug)]
@@ -46,7 +38,9 @@ impl Store {
         let table = database.table.as_ref();
         let exists = match (&database.place, access) {
             (DatabaseLocation::File(path), Access::ReadWrite) => file::inspect_to_write(path, table).await?,
-            (DatabaseLocation::File(path), Access::ReadOnly) => file::inspect_to_read(path, table).await?,
+            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) => {
+                file::inspect_to_read(path, table).await?
+            }
             (DatabaseLocation::Server(_), _) => true,
         };
         Ok(Inspected { database, access, exists })
@@ -58,10 +52,12 @@ impl Store {
         let external = table.as_ref();
         let (connection, layout) = match (place, access) {
             (DatabaseLocation::File(path), Access::ReadWrite) => file::open_to_write(path, external).await?,
-            (DatabaseLocation::File(path), Access::ReadOnly) if !exists => {
+            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) if !exists => {
                 return Err(StoreError::Missing { path: path.clone() });
             }
-            (DatabaseLocation::File(path), Access::ReadOnly) => file::open_to_read(path, external).await?,
+            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) => {
+                file::open_to_read(path, external).await?
+            }
             (DatabaseLocation::Server(server), access) => server::open(server, *access, external).await?,
         };
         Ok(Self::new(connection, layout).with_origin(&inspected.database))

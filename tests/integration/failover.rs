@@ -1,10 +1,11 @@
-//! A learner database on several hosts: servers with streaming replication, and hosts that are away.
+//! A learner database on several hosts: servers with streaming replication, and unreachable hosts.
 //!
 //! Without the programs of PostgreSQL each scenario prints that it is skipped.
 
 mod cluster;
 mod hosts;
 mod promotion;
+mod readers;
 mod rounds;
 mod stopped;
 

@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use super::server::no_host;
 use crate::store::db::postgres::connect_to_each;
 use crate::store::db::{Connection, DbError, HostFault, PassedHost, ReadOnlyCause, Statement};
-use crate::store::error::{StoreError, describe_fault, fault_hint};
+use crate::store::error::{StoreError, describe_fault, unreachable_hint};
 use crate::store::handle::Store;
 use crate::store::location::DatabaseLocation;
 
-/// Where a learner database is that accepts writes.
+/// The hosts of a learner database, as `check` shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostReport {
     /// The file, or each host with its role.
     pub description: String,
     /// Whether several servers accept writes. At most one of them is the primary.
     pub is_split: bool,
-    /// Advice on a host that is away.
+    /// Advice on an unreachable host.
     pub hint: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Store {
         let mut views = Vec::new();
         for connected in connect_to_each(server).await {
             views.push(match connected {
-                Ok((connection, read_only)) => view(connection, read_only).await,
+                Ok((connection, read_only)) => inspect_host(connection, read_only).await,
                 Err(PassedHost { name, fault }) => {
                     HostView { name, details: describe_fault(&fault), started: String::new(), fault: Some(fault) }
                 }
@@ -60,13 +60,12 @@ impl Store {
         }
         let descriptions: Vec<String> =
             views.iter().map(|HostView { name, details, .. }| format!("{name}: {details}")).collect();
-        let is_away = |fault: &&HostFault| !matches!(fault, HostFault::ReadOnly(_));
-        let hint = views.iter().filter_map(|view| view.fault.as_ref()).filter(is_away).find_map(fault_hint);
+        let hint = unreachable_hint(views.iter().filter_map(|view| view.fault.as_ref()));
         Ok(HostReport { description: descriptions.join("; "), is_split: servers > 1, hint })
     }
 }
 
-async fn view(mut connection: Connection, read_only: Option<ReadOnlyCause>) -> HostView {
+async fn inspect_host(mut connection: Connection, read_only: Option<ReadOnlyCause>) -> HostView {
     let name = connection.server_name().to_owned();
     let role = match &read_only {
         None => "primary",

@@ -1,10 +1,9 @@
 //! Opening a learner database on a PostgreSQL server.
 
-use super::Access;
 use crate::model::Table;
 use crate::store::cycle_lock::take_cycle_lock;
-use crate::store::db::postgres::{self, Purpose};
-use crate::store::db::{Connection, Dialect, HostFault, PassedHost, PostgresServer, Statement};
+use crate::store::db::postgres;
+use crate::store::db::{Access, Connection, Dialect, HostFault, PassedHost, PostgresServer, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::schema;
@@ -47,11 +46,7 @@ pub(super) async fn open(
 
 /// Connects to a server with any tables: to write, to one that accepts writes.
 pub(super) async fn connect(server: &PostgresServer, access: Access) -> Result<Connection, StoreError> {
-    let purpose = match access {
-        Access::ReadWrite => Purpose::Write,
-        Access::ReadOnly => Purpose::Read,
-    };
-    postgres::connect(server, purpose).await.map_err(|hosts| no_host(server, hosts))
+    postgres::connect(server, access).await.map_err(|hosts| no_host(server, hosts))
 }
 
 /// The error of a server none of whose `hosts` can be used.

@@ -1,9 +1,9 @@
 //! The commands `schema print` and `schema apply`: the tables as a script, or created now by their owner.
 
-use super::{Access, connect_to_read, file, server};
+use super::{connect_to_read, file, server};
 use crate::model::{LockHolder, Table};
 use crate::store::cycle_lock::take_cycle_lock;
-use crate::store::db::{Connection, Dialect, TransactionEnd, in_transaction};
+use crate::store::db::{Access, Connection, Dialect, TransactionEnd, in_transaction};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::location::{DatabaseLocation, LearnerDatabase};

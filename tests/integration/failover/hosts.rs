@@ -76,15 +76,15 @@ async fn a_lone_standby_serves_commands_that_read_and_no_others() {
 }
 
 #[tokio::test]
-async fn hosts_that_are_away_are_passed_over_and_named() {
+async fn unreachable_hosts_are_passed_over_and_named() {
     let Some(server) = Server::start() else { return };
     let world = World::start_on(server, users(2).0).await;
     let name = world.database.name();
     // The system accepts connections, and nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("127.0.0.1:{}", silent.local_addr().unwrap().port());
-    let away = [UNKNOWN, REFUSING, &silent];
-    configure_database_url(&world, &url_of(&[&away[..], &[&at(server)]].concat(), name));
+    let unreachable = [UNKNOWN, REFUSING, &silent];
+    configure_database_url(&world, &url_of(&[&unreachable[..], &[&at(server)]].concat(), name));
     world.run_program(&["sync"], 0);
     let expected = [
         format!("{name} at {UNKNOWN}:5432 as sync: error communicating with database: failed to lookup address"),
@@ -95,7 +95,7 @@ async fn hosts_that_are_away_are_passed_over_and_named() {
     assert!(ok && hint.contains("check host and port"), "{detail}: {hint}");
     expected.iter().for_each(|words| assert!(detail.contains(words), "{detail}"));
 
-    configure_database_url(&world, &url_of(&away, name));
+    configure_database_url(&world, &url_of(&unreachable, name));
     let stderr = world.run_program(&["sync"], 1).stderr;
     assert!(stderr.contains("cannot connect to any host of the learner database"), "{stderr}");
     expected.iter().for_each(|words| assert!(stderr.contains(words), "{stderr}"));

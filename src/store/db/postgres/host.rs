@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::encoding::Encoding;
 use super::pooler::{SharedSessions, connect_marked, has_mark, probe_sharing};
-use super::session::{ReadOnlyCause, prepare};
+use super::session::{ReadOnlyCause, configure_session};
 use super::{OLDEST_VERSION, PostgresServer};
 use crate::files::{self, SecretKind};
 use crate::store::db::connection::{Connection, PostgresSession, no_answer};
@@ -39,9 +39,19 @@ pub enum HostFault {
     Failed(DbError),
 }
 
+impl HostFault {
+    /// Whether there is no session that can be used, so that the host may be the primary.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::ReadOnly(_) => false,
+            Self::Unreachable(_) | Self::TooOld(_) | Self::Failed(_) => true,
+        }
+    }
+}
+
 /// One URL for each host of `url`, in order, and whether `target_session_attrs=any` lets a session read from each of them.
 /// The configuration has checked the URL.
-pub(super) fn split(url: &str) -> (Vec<String>, bool) {
+pub(super) fn split_hosts(url: &str) -> (Vec<String>, bool) {
     const TARGET: &str = "target_session_attrs=";
     let (location, options) = url.split_once('?').unwrap_or((url, ""));
     let (targets, options): (Vec<&str>, Vec<&str>) =
@@ -63,11 +73,11 @@ pub(super) async fn connect_to_host(
     url: &str,
 ) -> Result<(Connection, Option<ReadOnlyCause>), PassedHost> {
     let unreachable = |error| HostFault::Unreachable(EngineReport::new(error));
-    let options = match options(url) {
+    let options = match connect_options(url) {
         Ok(options) => options,
         Err(error) => return Err(PassedHost { name: "with this URL".to_owned(), fault: unreachable(error) }),
     };
-    let name = name(&options);
+    let name = session_name(&options);
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, open_session(server, options, &name)).await;
     connected
         .unwrap_or_else(|_| Err(unreachable(no_answer(CONNECT_TIMEOUT))))
@@ -101,13 +111,13 @@ async fn open_session(
     };
     let session = PostgresSession { connection, response_timeout, name, lost: false, encoding, shared };
     let mut connection = Connection::Postgres(session);
-    let read_only = prepare(&mut connection, response_timeout).await.map_err(HostFault::Failed)?;
+    let read_only = configure_session(&mut connection, response_timeout).await.map_err(HostFault::Failed)?;
     Ok((connection, read_only))
 }
 
 /// Parses `url`. sqlx keeps the brackets of an IPv6 address, and calls the user `anonymous` where the URL names none; it
 /// searches the password file with both. PostgreSQL means the address and the system user.
-fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+fn connect_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     const NO_USER: &str = "anonymous";
     let options: PgConnectOptions = url.parse()?;
     let mut more = Vec::new();
@@ -127,7 +137,7 @@ fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 }
 
 /// `database at db.example.org:5432 as user`
-fn name(options: &PgConnectOptions) -> String {
+fn session_name(options: &PgConnectOptions) -> String {
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
     let place = match options.get_socket() {
@@ -143,23 +153,23 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_has_no_brackets_and_the_default_user_is_the_system_user() {
-        let remote = options("postgres://sync@[::1]:5433/training?sslmode=require").unwrap();
+        let remote = connect_options("postgres://sync@[::1]:5433/training?sslmode=require").unwrap();
         assert_eq!((remote.get_host(), remote.get_port(), remote.get_username()), ("::1", 5433, "sync"));
         let system_user = files::user_name(rustix::process::geteuid().as_raw()).unwrap();
-        let local = options("postgres://localhost/training?host=/run/postgresql").unwrap();
+        let local = connect_options("postgres://localhost/training?host=/run/postgresql").unwrap();
         assert_eq!(local.get_username(), system_user);
         assert_eq!(local.get_socket().unwrap().to_str(), Some("/run/postgresql"));
     }
 
     #[test]
     fn each_host_has_a_url_with_its_own_port() {
-        let (urls, any) = split(
+        let (urls, any) = split_hosts(
             "postgres://sync@db1,db2:5433,[2001:db8::1]:5434,%2Frun%2Fpg:5435/training?sslmode=verify-full\
              &target_session_attrs=read-write&sslrootcert=/etc/ca.pem",
         );
         assert!(!any);
-        let parsed: Vec<PgConnectOptions> = urls.iter().map(|url| options(url).unwrap()).collect();
-        let names: Vec<String> = parsed.iter().map(name).collect();
+        let parsed: Vec<PgConnectOptions> = urls.iter().map(|url| connect_options(url).unwrap()).collect();
+        let names: Vec<String> = parsed.iter().map(session_name).collect();
         assert_eq!(
             names,
             [
@@ -174,10 +184,10 @@ mod tests {
             assert!(url.ends_with("/training?sslmode=verify-full&sslrootcert=/etc/ca.pem"), "{url}");
         }
         assert_eq!(
-            split("postgres://localhost/training?target_session_attrs=any"),
+            split_hosts("postgres://localhost/training?target_session_attrs=any"),
             (vec!["postgres://localhost/training".to_owned()], true)
         );
         let one = "postgres://sync@localhost:5433/training?host=/run/postgresql";
-        assert_eq!(split(one), (vec![one.to_owned()], false));
+        assert_eq!(split_hosts(one), (vec![one.to_owned()], false));
     }
 }

@@ -14,9 +14,9 @@ use crate::store::db::transaction::LOCK_TIMEOUT;
 /// that others get the locks before they give up.
 pub(super) const PAUSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the server keeps the session, and the cycle lock, of a machine that has vanished. Keepalive probes begin after
-/// half of it.
-const VANISHED_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the server keeps the session, and the cycle lock, of an unreachable machine. Keepalive probes begin after half
+/// of it.
+const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why every transaction of a session is read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ const FACTS: &str = "SELECT getdatabaseencoding()::text,
     FROM pg_settings WHERE name = 'default_transaction_read_only'";
 
 /// Configures the session, and returns why it cannot write, if so.
-pub(super) async fn prepare(
+pub(super) async fn configure_session(
     connection: &mut Connection,
     response_timeout: Duration,
 ) -> Result<Option<ReadOnlyCause>, DbError> {
     if !connection.shares_sessions() {
-        configure(connection, response_timeout).await?;
+        set_limits(connection, response_timeout).await?;
     }
     let row = connection.row(Statement::new(FACTS)).await?;
     let encoding: &str = row.get(0)?;
@@ -80,21 +80,21 @@ pub(super) async fn prepare(
 
 /// Sets the limits of the session, whatever the defaults of the server or the role are. By statements, because a pooler
 /// refuses such parameters at the start of a session.
-async fn configure(connection: &mut Connection, response_timeout: Duration) -> Result<(), DbError> {
+async fn set_limits(connection: &mut Connection, response_timeout: Duration) -> Result<(), DbError> {
     let statement_timeout = statement_timeout(response_timeout).as_millis().to_string();
     let settings = [
         ("statement_timeout", statement_timeout.as_str()),
         ("lock_timeout", &LOCK_TIMEOUT.as_millis().to_string()),
         ("idle_in_transaction_session_timeout", &PAUSE_TIMEOUT.as_millis().to_string()),
-        // Between two transactions the directory is read, which may take long. A cycle sets a limit of its own.
+        // Between two transactions the directory is read, which may take long. The cycle lock comes with a limit.
         ("idle_session_timeout", "0"),
         ("transaction_timeout", "0"),
         // They also keep the connection open in firewalls.
-        ("tcp_keepalives_idle", &(VANISHED_TIMEOUT / 2).as_secs().to_string()),
+        ("tcp_keepalives_idle", &(UNREACHABLE_TIMEOUT / 2).as_secs().to_string()),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "6"),
         // Keepalive probes wait until the answers to earlier data have arrived.
-        ("tcp_user_timeout", &VANISHED_TIMEOUT.as_millis().to_string()),
+        ("tcp_user_timeout", &UNREACHABLE_TIMEOUT.as_millis().to_string()),
         // The message of a trigger may name users.
         ("client_min_messages", "error"),
         ("default_transaction_isolation", "read committed"),
