@@ -1,8 +1,10 @@
 //! The daemon: the schedule and signals request cycles, and one loop runs them, one at a time.
 
 mod credential_watch;
+mod database_records;
 mod event_loop;
 mod listener;
+mod presence;
 mod record_writer;
 mod reload;
 mod signals;
@@ -10,6 +12,7 @@ mod source_locks;
 mod status_reporter;
 mod systemd;
 mod timer;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,20 +23,23 @@ use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
 use self::credential_watch::{CredentialWatch, FileStates};
-use self::event_loop::DaemonRecord;
+use self::database_records::DaemonRecord;
+use self::event_loop::PendingCycle;
 use self::listener::HttpListener;
+use self::presence::Presence;
 use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
 use self::status_reporter::{Looked, StatusReporter};
 use self::timer::CycleTimer;
+use self::turns::AskedTurn;
 use crate::config::Config;
 use crate::cycle::{CycleRequest, Report};
 use crate::http::Metrics;
 use crate::model::{Clock, LockHolder, Trigger};
 use crate::progress::Progress;
 use crate::runtime::lock::{Lock, LockError};
-use crate::runtime::locked_cycle::LockedCycleError;
+use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError};
 use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::status::{DatabaseLook, StatusSummary};
 use crate::runtime::{App, AppError};
@@ -85,11 +91,16 @@ struct Daemon {
     source_locks: SourceLocks,
     timer: CycleTimer,
     /// The next cycle, when it is to follow at once.
-    pending: Option<CycleRequest>,
+    pending: Option<PendingCycle>,
     /// A cycle runs in a task of its own, so that the loop survives its panic.
     running: Option<JoinHandle<CycleEnded>>,
     /// How far it is. A reload makes another directory for later cycles.
     progress: Arc<Progress>,
+    /// The timer has fired, and the learner database is asked whether a cycle is due.
+    asking: Option<JoinHandle<AskedTurn>>,
+    /// Whether another daemon ran the last cycle.
+    is_standby: bool,
+    presence: Presence,
     /// A reload reads files and the database in a task of its own: either may not answer.
     reloading: Option<JoinHandle<Result<Reloaded, DaemonError>>>,
     /// Whether another reload is to follow the present one.
@@ -145,7 +156,8 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     daemon.serve(&mut signals).await?;
     systemd::notify_stopping();
     daemon.listener.stop().await;
-    daemon.record(DaemonRecord::NextCycle(None)).await;
+    daemon.presence.stop().await;
+    daemon.record(DaemonRecord::Stopped).await;
     daemon.status_reporter.stopped();
     daemon.timer.shut_down().await;
     tracing::info!("stopped");
@@ -181,9 +193,15 @@ async fn start(
         app,
         source_locks,
         timer: CycleTimer::start().await?,
-        pending: Some(CycleRequest { trigger: Trigger::Startup, full: false }),
+        pending: Some(PendingCycle {
+            request: CycleRequest { trigger: Trigger::Startup, full: false },
+            claim: CycleClaim::Always,
+        }),
         running: None,
         progress,
+        asking: None,
+        is_standby: false,
+        presence: Presence::new(),
         reloading: None,
         reload_again: false,
         looking: None,

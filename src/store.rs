@@ -11,20 +11,22 @@
 //! - `table` is the layout of the learners table, our own or the platform's.
 //! - `schema` creates and migrates the tables.
 //! - `location` and `handle` are where a database is, and an open one.
-//! - `state`, `audit`, `cycles`, `cycle_lock`, `read`, `write`, `administration` and `take_over` work with an open
-//!   database.
+//! - `state`, `audit`, `cycles`, `cycle_lock`, `daemons`, `schedule`, `read`, `write`, `administration` and `take_over`
+//!   work with an open database.
 //! - `open` inspects, opens and copies databases.
 
 mod administration;
 mod audit;
 mod cycle_lock;
 mod cycles;
+mod daemons;
 mod db;
 mod error;
 mod handle;
 mod location;
 mod open;
 mod read;
+mod schedule;
 mod schema;
 mod state;
 mod table;
@@ -34,7 +36,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use self::cycle_lock::host_name;
 pub use self::cycles::{CommittedChange, CycleAudit, CycleEnd, CycleId, CycleRow};
+pub use self::daemons::{DaemonRow, Registration};
 pub use self::db::{
     Access, DbError, EngineReport, HostFault, PassedHost, PostgresServer, ReadOnlyCause, RowRefusal, ViolatedKey,
 };
@@ -46,6 +50,7 @@ pub use self::read::{
     AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, NamedLearner, PauseTimes,
     ReasonTally, RowPage, RowRange, SourceOverview, UserListing,
 };
+pub use self::schedule::{Succession, Turn, TurnLimits};
 pub use self::state::{CredentialCheck, DatabaseState};
 pub use self::take_over::SourceRecords;
 pub use self::write::{Applied, Bookkeeping, Fence, Refused, WriteContext};

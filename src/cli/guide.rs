@@ -48,7 +48,7 @@ macro_rules! topics {
 }
 
 /// In reading order.
-pub(super) const TOPICS: [Topic; 14] = topics! {
+pub(super) const TOPICS: [Topic; 15] = topics! {
     "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",
@@ -57,6 +57,7 @@ pub(super) const TOPICS: [Topic; 14] = topics! {
     "holds": "mass deactivations: what is held, and how to approve it",
     "mapping": "attributes, expressions, scoping filters, guests",
     "postgresql": "PostgreSQL: connection, roles, rights, several machines",
+    "high-availability": "two daemons, a cluster, what happens at a failover",
     "existing-table": "a learners table that the platform already has",
     "performance": "time, memory and requests of a cycle",
     "backup": "files, backup and restore",
@@ -69,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let Some(name) = &arguments.topic else {
         print("Topics of the guide; `learner-sync guide TOPIC` prints one:\n")?;
         for Topic { name, summary, .. } in &TOPICS {
-            print(&format!("  {name:<15} {summary}"))?;
+            print(&format!("  {name:<17} {summary}"))?;
         }
         return Ok(DONE);
     };

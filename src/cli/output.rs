@@ -219,7 +219,9 @@ impl From<LockedCycleError> for Failure {
             LockedCycleError::Store(error) => error.into(),
             LockedCycleError::User(error) => (*error).into(),
             LockedCycleError::Paused => Self::failed(&error, Some("--force runs the cycle anyway".to_owned())),
-            LockedCycleError::Disabled | LockedCycleError::Stopped => Self::failed(&error, None),
+            LockedCycleError::Disabled | LockedCycleError::NotDue(_) | LockedCycleError::Stopped => {
+                Self::failed(&error, None)
+            }
         }
     }
 }

@@ -15,14 +15,14 @@ use super::check::disk_warnings;
 use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line, visible_lines};
 use super::{logging, owner};
 use crate::config::{self, Config};
-use crate::model::{ClockFinding, Finding, LockHolder, ProvisioningState, StateReport, system_clock};
+use crate::model::{ClockFinding, DaemonPlace, Finding, LockHolder, ProvisioningState, StateReport, system_clock};
 use crate::runtime::lock::Lock;
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::{
-    DatabaseLook, RecordPlaces, Situation, StatusRecord, StatusSummary, disk_trouble, with_hint,
+    DatabaseLook, KnownDaemon, RecordPlaces, Situation, StatusRecord, StatusSummary, disk_trouble, with_hint,
 };
-use crate::runtime::{Paths, learner_database};
-use crate::store::{SourceOverview, StoreError};
+use crate::runtime::{Paths, daemon_place, learner_database};
+use crate::store::{SourceOverview, StoreError, host_name};
 
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -54,6 +54,9 @@ struct View {
     /// The record of the present daemon, or of the last one.
     record: Option<StatusRecord>,
     daemon: Option<LockHolder>,
+    /// The daemons on all machines, the one of this configuration included.
+    daemons: Vec<KnownDaemon>,
+    place: DaemonPlace,
     cycle: Option<LockHolder>,
     database: String,
     database_error: Option<String>,
@@ -186,6 +189,9 @@ impl View {
             situation.daemon = known.daemon.clone();
         }
         situation.daemon.runs = daemon.is_some();
+        let (place, daemons) = (daemon_place(config), summary.daemons.clone());
+        let daemons = daemons_here_and_elsewhere(daemons, &place, daemon.is_some());
+        situation.daemon.runs_elsewhere = runs_elsewhere(&daemons, &place);
         if let Some(reason) = disk_trouble(config, summary.last_cycle.is_some()) {
             let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
             situation.trouble = Some(Finding::new(since, reason));
@@ -200,6 +206,8 @@ impl View {
             summary: Some(summary),
             overview: Some(overview),
             daemon,
+            daemons,
+            place,
             cycle,
             database,
             database_error: None,
@@ -227,9 +235,13 @@ impl View {
             situation.trouble = Some(Finding::new(since, reason.clone()));
         }
         let facts = situation.facts(now);
+        let state_directory = record.lock.parent().map(|path| path.display().to_string()).unwrap_or_default();
         Self {
             report: facts.report(),
             now,
+            // What was known of them may be old.
+            daemons: Vec::new(),
+            place: DaemonPlace { host: host_name(), state_directory },
             summary: situation.summary,
             overview: None,
             cycle: daemon.clone().filter(|_| record.is_cycle_running),
@@ -263,7 +275,8 @@ impl View {
             Some(record) => record.next_cycle_at,
             None => self.summary.as_ref().and_then(|summary| summary.next_cycle_at),
         };
-        next.filter(|_| self.daemon.is_some() && self.cycle != self.daemon)
+        let runs = self.daemon.is_some() || runs_elsewhere(&self.daemons, &self.place);
+        next.filter(|_| runs && (self.cycle.is_none() || self.cycle != self.daemon))
     }
 
     /// The time of the pause and the system user, as far as they are known; none while provisioning is not paused.
@@ -277,4 +290,18 @@ impl View {
     fn clock(&self) -> Option<ClockFinding> {
         self.summary.as_ref().and_then(|summary| ClockFinding::from_text(summary.clock.as_deref()?))
     }
+}
+
+/// The daemons; the lock shows whether the one of this configuration `runs`.
+fn daemons_here_and_elsewhere(daemons: Vec<KnownDaemon>, place: &DaemonPlace, runs: bool) -> Vec<KnownDaemon> {
+    let judged = daemons.into_iter().map(|daemon| match daemon.is_at(place) {
+        true => KnownDaemon { alive: Some(runs), ..daemon },
+        false => daemon,
+    });
+    judged.collect()
+}
+
+/// Whether a daemon lives that is not the one of this configuration.
+fn runs_elsewhere(daemons: &[KnownDaemon], place: &DaemonPlace) -> bool {
+    daemons.iter().any(|daemon| daemon.alive == Some(true) && !daemon.is_at(place))
 }

@@ -51,6 +51,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         wait,
         force,
         command: "learner-sync sync",
+        claim: None,
         actor: Some(&actor),
         only: None,
     };

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
@@ -12,14 +10,14 @@ use super::credential_watch::file_states;
 use super::signals::{SignalRequest, Signals};
 use super::status_reporter::{Looked, look};
 use super::systemd::{self, Watchdog};
-use super::timer::{draw_wait, first_wait};
-use super::{COMMAND, CycleEnded, DATABASE_TIMEOUT, Daemon, DaemonError};
+use super::timer::first_wait;
+use super::turns::AfterCycle;
+use super::{COMMAND, CycleEnded, Daemon, DaemonError, DaemonRecord};
 use crate::cycle::{CycleRequest, DatabaseFailure, Report, StopSignal, stopped};
 use crate::model::{Outcome, Trigger, chain};
-use crate::runtime::locked_cycle::{LockedCycleError, RunOptions, run_locked_cycle};
+use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError, RunOptions, run_locked_cycle};
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
-use crate::store::{Access, Store};
 
 /// How often the progress of a running cycle is published.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,21 +39,34 @@ impl Daemon {
                 if let Some(look) = self.looking.take() {
                     look.abort();
                 }
+                if let Some(asking) = self.asking.take() {
+                    asking.abort();
+                }
                 return Ok(());
             }
             if !stopping
                 && self.running.is_none()
-                && let Some(request) = self.pending.take()
+                && let Some(pending) = self.pending.take()
             {
-                self.start_cycle(request).await;
+                self.start_cycle(pending).await;
             }
             tokio::select! {
                 result = task_result(&mut self.running) => {
                     self.running = None;
-                    self.finish_cycle(result);
+                    let after = self.finish_cycle(result);
                     self.look_after_cycle(stopping);
                     if !stopping && self.pending.is_none() {
-                        self.schedule_next(None).await?;
+                        self.schedule_next(None, after).await?;
+                    }
+                }
+                asked = task_result(&mut self.asking) => {
+                    self.asking = None;
+                    self.take_turn(asked).await?;
+                }
+                is_standby = self.presence.given(&self.app) => {
+                    self.status_reporter.set_standby(is_standby);
+                    if self.status_reporter.shows_other_cycle() && self.running.is_none() && self.looking.is_none() {
+                        self.request_look();
                     }
                 }
                 reloaded = task_result(&mut self.reloading) => {
@@ -77,7 +88,7 @@ impl Daemon {
                 }
                 () = self.credentials.changed(&self.app), if self.credential_failed && self.running.is_none() => {
                     tracing::info!("a credential file has changed; a cycle starts at once");
-                    self.request_cycle(Trigger::Schedule, false);
+                    self.request_cycle(Trigger::Schedule, false, CycleClaim::Always);
                 }
                 failure = self.listener.changed() => self.status_reporter.listener_changed(failure),
                 signal = signals.next() => match signal {
@@ -91,7 +102,7 @@ impl Daemon {
                         self.stop.send_replace(true);
                     }
                 },
-                () = self.timer.fired() => self.request_cycle(Trigger::Schedule, false),
+                () = self.timer.fired() => self.ask_turn(),
                 () = watchdog.notified() => {}
             }
         }
@@ -99,7 +110,7 @@ impl Daemon {
 
     async fn serve_signal(&mut self, full: bool) {
         tracing::info!(cycle.full = full, "a signal requests a cycle");
-        self.request_cycle(Trigger::Signal, full);
+        self.request_cycle(Trigger::Signal, full, CycleClaim::Always);
         self.record(DaemonRecord::Signal { full, at: (self.app.clock)() }).await;
     }
 
@@ -136,22 +147,27 @@ impl Daemon {
         }
     }
 
-    pub(super) fn request_cycle(&mut self, trigger: Trigger, full: bool) {
-        let request = CycleRequest { trigger, full };
-        let request = self.pending.map_or(request, |pending| merge(pending, request));
-        self.pending = Some(request);
+    pub(super) fn request_cycle(&mut self, trigger: Trigger, full: bool, claim: CycleClaim) {
+        let requested = PendingCycle { request: CycleRequest { trigger, full }, claim };
+        let pending = self.pending.map_or(requested, |pending| merge(pending, requested));
+        self.pending = Some(pending);
         if self.running.is_some() {
-            tracing::info!(cycle.full = request.full, "a cycle is running; one more follows it");
+            tracing::info!(cycle.full = pending.request.full, "a cycle is running; one more follows it");
         }
     }
 
-    async fn start_cycle(&mut self, request: CycleRequest) {
+    async fn start_cycle(&mut self, PendingCycle { request, claim }: PendingCycle) {
         self.timer.disarm().await;
+        if let Some(asking) = self.asking.take() {
+            asking.abort();
+        }
         self.status_reporter.cycle_started();
         self.progress = Arc::clone(self.app.directory.progress());
         let (app, stop, mut look_stop) = (Arc::clone(&self.app), self.stop.subscribe(), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
-        let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };
+        let claim = Some(claim);
+        let options =
+            RunOptions { request, wait: true, force: false, command: COMMAND, claim, actor: None, only: None };
         self.running = Some(tokio::spawn(async move {
             let entra = app.config.entra.clone();
             let credentials = tokio::task::spawn_blocking(move || file_states(&entra)).await.unwrap_or_default();
@@ -164,7 +180,7 @@ impl Daemon {
         }));
     }
 
-    fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) {
+    fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) -> AfterCycle {
         let (result, looked) = match ended {
             Ok(CycleEnded { result, looked, credentials }) => {
                 self.credentials.read(credentials);
@@ -181,9 +197,12 @@ impl Daemon {
         let was_read = matches!(&looked, Some(Ok(_)));
         let lasts = |failure| failure == DatabaseFailure::Lasting || !was_read;
         let mut not_begun = None;
+        let mut after = AfterCycle::Plan { has_failed: false };
+        self.is_standby = false;
         let (failure, trouble) = match result {
             Some(Ok(Report { outcome: Outcome::Failed, error, database_failure, .. })) => {
                 self.count_failure();
+                after = AfterCycle::Plan { has_failed: true };
                 let error = error.unwrap_or_default();
                 (Some(error.clone()), database_failure.filter(|failure| lasts(*failure)).map(|_| error))
             }
@@ -197,7 +216,13 @@ impl Daemon {
                 tracing::info!("provisioning is paused; the cycle is skipped");
                 (None, None)
             }
+            Some(Err(LockedCycleError::NotDue(wait))) => {
+                tracing::info!("another daemon has run this cycle; it is skipped");
+                after = AfterCycle::Standby(wait);
+                (None, None)
+            }
             Some(Err(LockedCycleError::Disabled)) => {
+                after = AfterCycle::Wait;
                 tracing::info!("provisioning.users = false; the cycle is skipped");
                 (None, None)
             }
@@ -214,16 +239,19 @@ impl Daemon {
                     error => chain(error),
                 };
                 self.count_failure();
+                after = AfterCycle::Wait;
                 not_begun = Some(text.clone());
                 (Some(text.clone()), lasts(failure).then_some(text))
             }
             None => {
                 self.count_failure();
+                after = AfterCycle::Plan { has_failed: true };
                 tracing::error!("the cycle panicked; the next one repeats it");
                 (Some("the cycle panicked".to_owned()), None)
             }
         };
         self.status_reporter.cycle_ended(failure, trouble, not_begun, looked);
+        after
     }
 
     /// Shortens the wait for the next cycle if this is one of the first failures after the start.
@@ -234,73 +262,20 @@ impl Daemon {
 
     /// Counts a cycle for the metrics; `None` after a panic.
     fn count(&self, result: Option<&Result<Report, LockedCycleError>>) {
-        use LockedCycleError::{Disabled, Paused, Stopped};
+        use LockedCycleError::{Disabled, NotDue, Paused, Stopped};
         match result {
             Some(Ok(report)) => self.listener.metrics().cycle_ended(report),
-            Some(Err(Paused | Disabled | Stopped)) => {}
+            Some(Err(Paused | Disabled | NotDue(_) | Stopped)) => {}
             Some(Err(_)) | None => self.listener.metrics().cycle_lost(),
-        }
-    }
-
-    /// Draws the time of the next cycle, but not later than after `longest`.
-    pub(super) async fn schedule_next(&mut self, longest: Option<Duration>) -> Result<(), DaemonError> {
-        let now = (self.app.clock)();
-        let drawn = draw_wait(&self.app.config.schedule, self.refusals);
-        let wait = longest.into_iter().chain(self.longest_wait).fold(drawn, Duration::min);
-        self.timer.arm(wait).await?;
-        let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
-        self.record(DaemonRecord::NextCycle(Some(next))).await;
-        self.status_reporter.scheduled(next);
-        tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
-        Ok(())
-    }
-
-    /// Writes a detail into the learner database, in a task of its own; a failure is only logged.
-    pub(super) async fn record(&self, record: DaemonRecord) {
-        let what = match record {
-            DaemonRecord::NextCycle(_) => "the time of the next cycle",
-            DaemonRecord::Reload { .. } => "the reload",
-            DaemonRecord::Signal { .. } => "the signal",
-        };
-        let app = Arc::clone(&self.app);
-        let written = tokio::spawn(async move {
-            let store = Store::open(&app.learners, Access::ReadWrite).await?;
-            match record {
-                DaemonRecord::NextCycle(at) => store.set_next_cycle_at(at).await?,
-                // The sender of a signal is unknown.
-                DaemonRecord::Reload { rejected, at } => {
-                    let detail = match rejected {
-                        None => json!({ "outcome": "applied" }),
-                        Some(error) => json!({ "outcome": "rejected", "error": error }),
-                    };
-                    store.audit("SIGHUP", "reload", Some(&detail.to_string()), at).await?;
-                }
-                DaemonRecord::Signal { full, at } => {
-                    let actor = if full { "SIGUSR2" } else { "SIGUSR1" };
-                    let detail = json!({ "full": full }).to_string();
-                    store.audit(actor, "signal", Some(&detail), at).await?;
-                }
-            }
-            store.close().await
-        });
-        match tokio::time::timeout(DATABASE_TIMEOUT, written).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!("cannot record {what}: {}", chain(&error)),
-            Ok(Err(_)) => tracing::warn!("cannot record {what}: the task panicked"),
-            Err(_) => tracing::warn!("cannot record {what}: the learner database is locked or does not answer"),
         }
     }
 }
 
-/// A detail that the daemon writes into the learner database outside of cycles.
-#[derive(Clone, Debug)]
-pub(super) enum DaemonRecord {
-    /// When the next cycle is due, for `status`.
-    NextCycle(Option<Timestamp>),
-    /// The configuration was reloaded, or rejected for this reason.
-    Reload { rejected: Option<String>, at: Timestamp },
-    /// A signal requested a cycle.
-    Signal { full: bool, at: Timestamp },
+/// A requested cycle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingCycle {
+    pub(super) request: CycleRequest,
+    pub(super) claim: CycleClaim,
 }
 
 /// Resolves when the daemon has been stopping for this time.
@@ -319,7 +294,11 @@ async fn task_result<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError
 
 /// Several requests make one cycle. It is full if one of them is. Its trigger is the signal if there was one, because
 /// `resync --wait` waits for such a cycle.
-fn merge(earlier: CycleRequest, later: CycleRequest) -> CycleRequest {
-    let trigger = if later.trigger == Trigger::Signal { later.trigger } else { earlier.trigger };
-    CycleRequest { trigger, full: earlier.full || later.full }
+fn merge(earlier: PendingCycle, later: PendingCycle) -> PendingCycle {
+    let (first, second) = (earlier.request, later.request);
+    let trigger = if second.trigger == Trigger::Signal { second.trigger } else { first.trigger };
+    let request = CycleRequest { trigger, full: first.full || second.full };
+    // One of them runs in any case.
+    let claim = if later.claim == CycleClaim::Always { later.claim } else { earlier.claim };
+    PendingCycle { request, claim }
 }

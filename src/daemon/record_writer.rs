@@ -117,6 +117,7 @@ mod tests {
             is_cycle_running: false,
             progress: None,
             next_cycle_at: None,
+            is_standby: false,
             max_interval: 1,
             enabled: true,
             state: String::new(),

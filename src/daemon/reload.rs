@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
+use super::turns::AfterCycle;
 use super::{DATABASE_TIMEOUT, Daemon, DaemonError, DaemonRecord, systemd};
 use crate::config;
 use crate::files::SecretSource;
 use crate::model::{Trigger, chain};
+use crate::runtime::locked_cycle::CycleClaim;
 use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::status::with_hint;
 use crate::runtime::{App, AppError, Paths};
@@ -70,9 +72,12 @@ impl Daemon {
                 self.request_look();
                 if cycle_follows && !self.status_reporter.is_paused() {
                     tracing::info!("a cycle follows the reload at once");
-                    self.request_cycle(Trigger::Signal, false);
+                    self.request_cycle(Trigger::Signal, false, CycleClaim::Always);
+                } else if self.running.is_none() && self.is_standby {
+                    self.ask_turn();
                 } else if self.running.is_none() {
-                    self.schedule_next(self.timer.left().filter(|_| same_schedule)).await?;
+                    let longest = self.timer.left().filter(|_| same_schedule);
+                    self.schedule_next(longest, AfterCycle::Plan { has_failed: false }).await?;
                 }
             }
             Err(error) => {

@@ -100,6 +100,7 @@ impl StatusReporter {
             is_cycle_running: false,
             progress: None,
             next_cycle_at: None,
+            is_standby: false,
             max_interval: longest_interval(config),
             enabled: config.provisioning.users,
             state: String::new(),
@@ -240,6 +241,18 @@ impl StatusReporter {
     pub(super) fn scheduled(&mut self, next: Timestamp) {
         self.record.next_cycle_at = Some(next);
         self.publish();
+    }
+
+    /// Whether another daemon runs the cycles, for the metrics.
+    pub(super) fn set_standby(&mut self, is_standby: bool) {
+        if std::mem::replace(&mut self.record.is_standby, is_standby) != is_standby {
+            self.publish();
+        }
+    }
+
+    /// Whether the last look found a cycle of another process.
+    pub(super) fn shows_other_cycle(&self) -> bool {
+        self.record.summary.as_ref().is_some_and(|summary| summary.runs_elsewhere)
     }
 
     /// Writes the last record.

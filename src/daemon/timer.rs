@@ -14,9 +14,7 @@ use tokio::time::Instant;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::config::ScheduleConfig;
-
-/// The longest wait after repeated refusals by Entra.
-const MAX_BACKOFF: Duration = Duration::from_hours(1);
+use crate::runtime::MAX_BACKOFF;
 
 /// A timer that fires once each time it is armed.
 pub(super) struct CycleTimer {

@@ -154,7 +154,7 @@ fn register_gauges(registry: &mut Registry, record: &StatusRecord, now: Timestam
     for (name, help, is) in [
         ("paused", "1 while provisioning is paused or disabled", is_paused),
         ("running", "1 while a cycle is running", record.is_cycle_running),
-        ("leader", "1 for the daemon that runs the cycles", true),
+        ("leader", "1 for a daemon alone, or the one that ran the last cycle", !record.is_standby),
     ] {
         registry.register(name, help, gauge(i64::from(is)));
     }

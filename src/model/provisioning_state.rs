@@ -80,6 +80,8 @@ pub struct StateReport {
 pub struct DaemonFacts {
     /// Whether it runs.
     pub runs: bool,
+    /// Whether another daemon of the source runs, on this machine or another one.
+    pub runs_elsewhere: bool,
     /// The last sign of life.
     pub seen_at: Option<Timestamp>,
     /// When it was stopped in order.
@@ -159,18 +161,19 @@ impl StateFacts {
             return None;
         }
         let last = self.last_cycle_at?;
-        let is_due = self.daemon.runs || self.last_by_daemon || self.is_daemon_recent();
+        let runs = self.daemon.runs || self.daemon.runs_elsewhere;
+        let is_due = runs || self.last_by_daemon || self.is_daemon_recent();
         let waiting_since = self.resumed_at.map_or(last, |resumed| resumed.max(last));
         let limit = self.max_interval.saturating_mul(2);
         (is_due && self.now.duration_since(waiting_since) > limit).then(|| {
-            let daemon = if self.daemon.runs { "" } else { "; no daemon is running" };
+            let daemon = if runs { "" } else { "; no daemon is running" };
             let reason = format!("no cycle has ended for longer than two intervals{daemon}");
             Finding::new(Some(waiting_since), reason)
         })
     }
 
     fn stopped(&self) -> Option<Finding> {
-        if self.daemon.runs || !self.is_daemon_recent() {
+        if self.daemon.runs || self.daemon.runs_elsewhere || !self.is_daemon_recent() {
             return None;
         }
         Some(match self.daemon.stopped_at {
@@ -211,7 +214,7 @@ mod tests {
             last_cycle_at: Some(time("2026-03-10T11:55:00Z")),
             last_by_daemon: true,
             resumed_at: None,
-            daemon: DaemonFacts { runs: true, seen_at: Some(time(NOW)), stopped_at: None },
+            daemon: DaemonFacts { runs: true, runs_elsewhere: false, seen_at: Some(time(NOW)), stopped_at: None },
             interrupted: None,
             paused: None,
             rejected: None,
@@ -281,12 +284,16 @@ mod tests {
     fn a_daemon_is_missed_for_seven_days() {
         let ended = |hours: i64, stopped: bool| {
             let at = time(NOW) - SignedDuration::from_hours(hours);
-            let daemon = DaemonFacts { runs: false, seen_at: Some(at), stopped_at: stopped.then_some(at) };
+            let stopped_at = stopped.then_some(at);
+            let daemon = DaemonFacts { runs: false, runs_elsewhere: false, seen_at: Some(at), stopped_at };
             StateFacts { daemon, last_by_daemon: false, ..fine() }
         };
         assert_eq!(word(&ended(7 * 24, true)), "stopped");
         assert_eq!(word(&ended(7 * 24 + 1, true)), "ok");
         assert_eq!(ended(1, true).report().reason, "the daemon was stopped");
         assert!(ended(1, false).report().reason.contains("without a stop"));
+        let mut elsewhere = ended(1, true);
+        elsewhere.daemon.runs_elsewhere = true;
+        assert_eq!(word(&elsewhere), "ok", "another machine provisions");
     }
 }

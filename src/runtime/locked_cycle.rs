@@ -5,15 +5,16 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::app::{App, signed};
+use super::app::{App, configured_source, signed};
 use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
+use super::registration::{daemon_place, turn_limits};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAudit, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{CycleTime, LockHolder, chain};
 use crate::progress::Stage;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Succession, Turn};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
 /// would keep a statement open for as long as the other cycle runs.
@@ -30,10 +31,21 @@ pub struct RunOptions<'a> {
     pub force: bool,
     /// The command that others see as the holder of the lock.
     pub command: &'static str,
+    /// How the daemon takes turns with others of its source; `None` for a command.
+    pub claim: Option<CycleClaim>,
     /// The administrator, for the audit log; `None` for the daemon.
     pub actor: Option<&'a str>,
     /// Restricts the cycle to one user.
     pub only: Option<UserArgument<'a>>,
+}
+
+/// The claim of a daemon to a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CycleClaim {
+    /// The cycle runs only if it is still due: the schedule requested it.
+    IfDue,
+    /// It runs in any case.
+    Always,
 }
 
 /// No cycle was started.
@@ -48,6 +60,9 @@ pub enum LockedCycleError {
     /// The configuration disables provisioning.
     #[error("provisioning is disabled: provisioning.users = false")]
     Disabled,
+    /// Another daemon has run the cycle, and asks for the next one no earlier than after this time.
+    #[error("another daemon has run this cycle")]
+    NotDue(Duration),
     /// The process was asked to stop before the lock was free.
     #[error("stopped by a signal")]
     Stopped,
@@ -96,6 +111,9 @@ pub async fn run_locked_cycle(
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);
     }
+    if let Some(claim) = options.claim {
+        claim_cycle(app, &store, claim).await?;
+    }
     let now = (app.clock)();
     let found = match options.only {
         Some(argument) => {
@@ -127,6 +145,34 @@ pub async fn run_locked_cycle(
     }
     reached(Step::DatabaseClosed);
     Ok(ended?)
+}
+
+/// Records that the daemon begins a cycle.
+async fn claim_cycle(app: &App, store: &Store, claim: CycleClaim) -> Result<(), LockedCycleError> {
+    let limits = turn_limits(&app.config.schedule);
+    let source = configured_source(&app.config, &store.state().await?);
+    let condition = (claim == CycleClaim::IfDue).then_some(limits);
+    match store.claim_cycle(&source, &daemon_place(&app.config), condition).await? {
+        Turn::NotDue { wait, .. } => Err(LockedCycleError::NotDue(wait)),
+        Turn::Due(None) => Ok(()),
+        Turn::Due(Some(Succession { host, pid, has_failed: true })) => {
+            tracing::info!(
+                predecessor.host = host,
+                predecessor.pid = pid,
+                "the last cycle failed on another machine; this daemon runs the next one"
+            );
+            Ok(())
+        }
+        Turn::Due(Some(Succession { host, pid, has_failed: false })) => {
+            tracing::warn!(
+                predecessor.host = host,
+                predecessor.pid = pid,
+                predecessor.late_seconds = limits.grace.as_secs(),
+                "standby took over: the daemon that ran the last cycle did not run this one in time"
+            );
+            Ok(())
+        }
+    }
 }
 
 /// The learner database, with the locks that keep every cycle out until it is dropped.

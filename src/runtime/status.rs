@@ -3,6 +3,7 @@
 //! A [`StatusSummary`] has the numbers of the learner database, a [`StatusRecord`] is the file in which the daemon records
 //! what it knows, and a [`Situation`] makes the state of both.
 
+mod daemons;
 mod look;
 mod record;
 mod summary;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use self::daemons::{KnownDaemon, daemon_warnings};
 pub use self::look::{DatabaseLook, disk_trouble, notify_daemon, with_hint};
 pub use self::record::{RecordPlaces, RecordedFinding, StatusRecord};
 pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary};
@@ -59,6 +61,7 @@ impl Situation {
     pub fn facts(&self, now: Timestamp) -> StateFacts {
         let Self { max_interval, enabled, summary, daemon, is_cycle_running, trouble, failure, rejected } = self;
         let summary = summary.as_ref();
+        let is_cycle_running = *is_cycle_running || summary.is_some_and(|summary| summary.runs_elsewhere);
         let last = summary.and_then(|summary| summary.last_cycle.as_ref());
         let is_open = last.is_some_and(|last| last.outcome.is_none());
         let was_interrupted = last.is_some_and(|last| last.outcome.as_deref() == Some(Outcome::Interrupted.as_str()));

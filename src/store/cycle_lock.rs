@@ -30,6 +30,17 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 const KEEP_SILENT_SESSION: &str = "SELECT set_config(name, '300000', false) FROM pg_settings
     WHERE name = 'idle_session_timeout'";
 
+/// Ends the sessions that hold the lock for a daemon which was last seen more than `$1` milliseconds ago. PostgreSQL
+/// shortens a long name.
+const END_ABANDONED: &str = "SELECT d.host::text, d.pid, pg_terminate_backend(l.pid)
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    JOIN (SELECT host, pid, max(seen_at) AS seen_at FROM sync_daemons GROUP BY host, pid) d
+      ON a.application_name = left('learner-sync run (pid ' || d.pid || ') on ' || d.host, 63)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.classid = 1280530766 AND l.objid = 'sync_state'::regclass
+      AND d.seen_at < clock_timestamp() - $1 * interval '1 millisecond'";
+
 impl Store {
     /// Awaits `work`, which may leave the connection unused for long while it holds the lock. Without signs of life, the
     /// server ends the session, so that others get the lock.
@@ -80,6 +91,19 @@ impl Store {
         }
     }
 
+    /// Takes the cycle lock from a daemon that has not been seen for `silence`: the process of a frozen machine keeps its
+    /// session. Returns the host and the pid of each such daemon. Its next statement fails, and its transaction is rolled
+    /// back.
+    pub async fn release_abandoned_lock(&self, silence: Duration) -> Result<Vec<(String, i64)>, StoreError> {
+        if self.connection().await.dialect() == Dialect::Sqlite {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(END_ABANDONED).bind(milliseconds(silence));
+        let ended: Vec<(String, i64, bool)> =
+            self.query(statement, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).await?;
+        Ok(ended.into_iter().filter(|(_, _, ended)| *ended).map(|(host, pid, _)| (host, pid)).collect())
+    }
+
     /// The holder of the cycle lock, on any machine.
     pub async fn cycle_holder(&self) -> Result<Option<LockHolder>, StoreError> {
         let mut connection = self.connection().await;
@@ -96,9 +120,7 @@ pub(crate) async fn take_cycle_lock(connection: &mut Connection, command: &str) 
         return holder(connection).await;
     }
     // Set before the lock is taken, so that others read the right name.
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy();
-    let name = format!("{command} (pid {}) on {host}", std::process::id());
+    let name = format!("{command} (pid {}) on {}", std::process::id(), host_name());
     let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
     connection.row(statement).await?;
     if connection.row(Statement::new(TRY_LOCK)).await?.get(0)? {
@@ -107,6 +129,16 @@ pub(crate) async fn take_cycle_lock(connection: &mut Connection, command: &str) 
     }
     let holder = holder(connection).await?;
     Ok(Some(holder.unwrap_or_else(LockHolder::unknown)))
+}
+
+/// The name of this machine.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A duration as a statement takes it.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 async fn holder(connection: &mut Connection) -> Result<Option<LockHolder>, DbError> {

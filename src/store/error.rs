@@ -370,7 +370,8 @@ impl StoreError {
                  seq = (SELECT coalesce(max(id), 0) FROM {table}) WHERE name = '{table}';",
                 max = i64::MAX
             ),
-            Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
+            Self::Newer { .. } => "another machine may have migrated it: install the newer learner-sync here as well, or restore a backup from \
+                                   before the migration".to_owned(),
             Self::Hidden { table, role, .. } => format!(
                 "the owner of the table must run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"
             ),

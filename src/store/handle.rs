@@ -162,14 +162,33 @@ impl Store {
         self.transact(TransactionEnd::Commit, work).await
     }
 
+    /// Like [`Self::write`], but on PostgreSQL the transaction begins with the statement `lock`, so that it does not wait
+    /// for a batch of another process.
+    pub(super) async fn write_under<T>(
+        &self,
+        lock: &str,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transact_under(lock, TransactionEnd::Commit, work).await
+    }
+
     pub(super) async fn transact<T>(
         &self,
         end: TransactionEnd,
         work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.transact_under(WRITE_LOCK, end, work).await
+    }
+
+    async fn transact_under<T>(
+        &self,
+        lock: &str,
+        end: TransactionEnd,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut shared = self.lock_connection().await;
         shared.in_transaction = true;
-        let result = in_transaction(&mut shared.connection, Some(WRITE_LOCK), end, work).await;
+        let result = in_transaction(&mut shared.connection, Some(lock), end, work).await;
         shared.in_transaction = false;
         if let Err(StoreError::Database(DbError::Full { .. })) = &result
             && let Some(table) = exhausted_table(&mut shared.connection).await

@@ -19,8 +19,6 @@ pub struct DatabaseState {
     pub generation: Generation,
     /// Whether an administrator paused provisioning.
     pub paused: bool,
-    /// When the daemon plans its next cycle.
-    pub next_cycle_at: Option<Timestamp>,
     /// The sources that may use this database beside another one.
     pub admitted_sources: BTreeSet<String>,
     /// The sources that took over the learners of another one and have not completed a cycle since.
@@ -96,23 +94,22 @@ impl Store {
     /// The record of the database about itself.
     pub async fn state(&self) -> Result<DatabaseState, StoreError> {
         let statement = Statement::new(
-            "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
-                    credential_ends_at, taken_over_sources, clock, links_inspected
+            "SELECT generation, paused, admitted_sources, applications, credential_looked_at, credential_ends_at,
+                    taken_over_sources, clock, links_inspected
              FROM sync_state",
         );
         let row = self.connection().await.row(statement).await?;
         // The next cycle writes these times again.
         let time = |index| row.optional_time(index, "sync_state").unwrap_or_default();
-        let (looked_at, ends_at) = (time(5), time(6));
+        let (looked_at, ends_at) = (time(4), time(5));
         Ok(DatabaseState {
             generation: row.parsed(0, "sync_state.generation")?,
             paused: row.get(1).map_err(|_| DbError::Unreadable { column: "sync_state.paused" })?,
-            next_cycle_at: time(2),
-            admitted_sources: json_column(&row, 3, "sync_state.admitted_sources")?,
-            applications: json_column(&row, 4, "sync_state.applications")?,
-            taken_over_sources: json_column(&row, 7, "sync_state.taken_over_sources")?,
-            clock: row.optional_text(8, "sync_state").unwrap_or_default().and_then(ClockFinding::from_text),
-            links_inspected: row.get(9).unwrap_or(false),
+            admitted_sources: json_column(&row, 2, "sync_state.admitted_sources")?,
+            applications: json_column(&row, 3, "sync_state.applications")?,
+            taken_over_sources: json_column(&row, 6, "sync_state.taken_over_sources")?,
+            clock: row.optional_text(7, "sync_state").unwrap_or_default().and_then(ClockFinding::from_text),
+            links_inspected: row.get(8).unwrap_or(false),
             credential: looked_at.map(|looked_at| CredentialCheck { looked_at, ends_at }),
         })
     }
@@ -137,12 +134,6 @@ impl Store {
         let CredentialCheck { looked_at, ends_at } = check;
         let statement = Statement::new("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2");
         let statement = statement.bind(looked_at).bind(ends_at);
-        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
-    }
-
-    /// Records when the daemon plans its next cycle, for `status`.
-    pub async fn set_next_cycle_at(&self, at: Option<Timestamp>) -> Result<(), StoreError> {
-        let statement = Statement::new("UPDATE sync_state SET next_cycle_at = $1").bind(at);
         self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
     }
 }

@@ -312,7 +312,7 @@ fn each_public_type_has_its_own_name() {
 }
 
 /// The floors of the store, lowest first.
-const FLOORS: [&str; 15] = [
+const FLOORS: [&str; 17] = [
     "db",
     "error",
     "table",
@@ -323,6 +323,8 @@ const FLOORS: [&str; 15] = [
     "audit",
     "cycles",
     "cycle_lock",
+    "daemons",
+    "schedule",
     "read",
     "write",
     "administration",

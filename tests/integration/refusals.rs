@@ -184,7 +184,6 @@ pub(crate) fn daemon_lock(world: &World) -> String {
         taken_over_sources: BTreeSet::new(),
         generation: Generation(0),
         paused: false,
-        next_cycle_at: None,
         admitted_sources: BTreeSet::new(),
         applications: BTreeMap::new(),
         credential: None,

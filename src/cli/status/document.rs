@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::View;
 use crate::cli::output::seconds;
 use crate::model::{ClockFinding, LearnerId, LockHolder, Routes, StateReport};
-use crate::runtime::status::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusRecord};
+use crate::runtime::status::{CycleNumbers, KnownDaemon, LearnerNumbers, ReasonNumbers, StatusRecord, daemon_warnings};
 use crate::store::{FailingUser, HeldUser, SourceOverview};
 
 impl View {
@@ -42,6 +42,8 @@ impl View {
             "recreated": summary.map(|summary| summary.recreated),
             "unreadable_rows": users(|overview| overview.unreadable.iter().map(|row| row.to_string().into()).collect()),
             "daemon": self.daemon.as_ref().map(|daemon| daemon_as_json(daemon, self.alive())),
+            "daemons": self.daemons.iter().map(known_daemon_as_json).collect::<Vec<_>>(),
+            "daemon_warnings": daemon_warnings(&self.daemons),
             "last_daemon": self.record.as_ref().filter(|_| self.daemon.is_none()).map(last_daemon_as_json),
             "running_cycle": self.cycle.as_ref().map(holder_as_json),
             "configuration": { "path": self.config, "error": self.config_error },
@@ -82,6 +84,14 @@ fn daemon_as_json(LockHolder { pid, command }: &LockHolder, record: Option<&Stat
         "configuration_error": rejected.map(|rejected| &rejected.reason),
         "http_error": record.and_then(|record| record.http.as_ref()).map(|http| &http.reason),
     })
+}
+
+fn known_daemon_as_json(daemon: &KnownDaemon) -> Value {
+    let KnownDaemon { started_at, seen_at, .. } = daemon;
+    let mut document = json!(daemon);
+    document["started_at"] = seconds(*started_at).into();
+    document["seen_at"] = seconds(*seen_at).into();
+    document
 }
 
 fn last_daemon_as_json(record: &StatusRecord) -> Value {

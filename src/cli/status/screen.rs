@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rustix::termios::Winsize;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{View, WATCH_EVERY};
+use super::{View, WATCH_EVERY, runs_elsewhere};
 use crate::cli::narrow::{ListColumns, ListRow, labelled};
 use crate::cli::output::{Failure, action_in_words, line_width, local_time, print_sentences, shown, visible_lines};
 use crate::cycle::ends_soon;
@@ -14,13 +14,17 @@ use crate::model::{
     Action, ClockFinding, ProvisioningState, Reason, Route, Routes, StateReport, Status, UnreadableRow,
 };
 use crate::plan::Counts;
-use crate::runtime::status::{CycleNumbers, LearnerNumbers, StatusRecord, StatusSummary, by_reason, total};
+use crate::runtime::status::{
+    CycleNumbers, KnownDaemon, LearnerNumbers, StatusRecord, StatusSummary, by_reason, daemon_warnings, total,
+};
 use crate::store::{FailingUser, HeldUser};
 
 /// How many users of a list are shown without `--all`.
 const FIRST: usize = 5;
 /// The width of the labels.
 const LABEL: usize = 14;
+/// What is added to a daemon of several.
+const RAN_LAST: &str = "; ran the last cycle";
 const ALL: &str = "learner-sync status --all";
 
 impl View {
@@ -65,7 +69,13 @@ impl View {
                 None => "not running".to_owned(),
             },
         };
-        screen.line("Daemon", &daemon);
+        let others: Vec<&KnownDaemon> = self.daemons.iter().filter(|other| !other.is_at(&self.place)).collect();
+        let ran_last = self.daemons.iter().any(|known| known.is_at(&self.place) && known.ran_last_cycle);
+        let ran_last = if ran_last && !others.is_empty() { RAN_LAST } else { "" };
+        screen.line("Daemon", &format!("{daemon}{ran_last}"));
+        for other in others {
+            screen.line("Other daemon", &known_daemon(other));
+        }
         let path = self.config.display();
         match self.alive() {
             Some(StatusRecord { loaded_at, rejected, http, .. }) => {
@@ -109,12 +119,13 @@ impl View {
         {
             screen.line("Last success", &in_words(success));
         }
-        let next = match (self.next_cycle_at(), &self.daemon) {
-            (_, None) => "no daemon is running".to_owned(),
-            (_, Some(_)) if !self.enabled => "none, because provisioning is disabled".to_owned(),
-            (_, Some(_)) if summary.paused => "none, because provisioning is paused".to_owned(),
-            (None, Some(_)) => "not scheduled yet".to_owned(),
-            (Some(at), Some(_)) => local_time(at),
+        let runs = self.daemon.is_some() || runs_elsewhere(&self.daemons, &self.place);
+        let next = match (self.next_cycle_at(), runs) {
+            (_, false) => "no daemon is running".to_owned(),
+            (_, true) if !self.enabled => "none, because provisioning is disabled".to_owned(),
+            (_, true) if summary.paused => "none, because provisioning is paused".to_owned(),
+            (None, true) => "not scheduled yet".to_owned(),
+            (Some(at), true) => local_time(at),
         };
         screen.line("Next cycle", &next);
         let LearnerNumbers { active, inactive, linked, active_unlinked } = summary.learners;
@@ -133,6 +144,7 @@ impl View {
             screen.line("", error);
         }
         self.disk.iter().for_each(|warning| screen.line("Disk", warning));
+        daemon_warnings(&self.daemons).iter().for_each(|warning| screen.line("Warning", warning));
         if !self.enabled {
             screen.text("Provisioning is disabled: no cycle runs while provisioning.users = false.");
         }
@@ -326,6 +338,15 @@ pub(in crate::cli) fn print_recreated(users: u64) -> Result<(), Failure> {
         print_sentences(&recreated_text(users))?;
     }
     Ok(())
+}
+
+fn known_daemon(KnownDaemon { host, pid, version, seen_at, alive, ran_last_cycle, .. }: &KnownDaemon) -> String {
+    let seen = match alive {
+        Some(false) => format!("not seen since {}", local_time(*seen_at)),
+        Some(true) | None => format!("last seen at {}", local_time(*seen_at)),
+    };
+    let ran_last = if *ran_last_cycle { RAN_LAST } else { "" };
+    format!("on {host}, pid {pid}, version {version}, {seen}{ran_last}")
 }
 
 fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {

@@ -2,13 +2,13 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::StatusSummary;
+use super::{KnownDaemon, StatusSummary};
 use crate::config::Config;
 use crate::model::chain;
-use crate::runtime::Paths;
 use crate::runtime::app::configured_source;
 use crate::runtime::lock::Lock;
 use crate::runtime::preflight::{self, PreflightError};
+use crate::runtime::{Paths, take_over_after};
 use crate::store::{Access, LearnerDatabase, SourceOverview, Store, StoreError};
 
 /// The learner database as it is now.
@@ -51,7 +51,16 @@ impl DatabaseLook {
         let state = store.state().await?;
         let source = configured_source(config, &state);
         let overview = store.overview(&source, all).await?;
-        Ok(Self { summary: StatusSummary::new(&source, &state, &overview), overview, store })
+        let summary = StatusSummary::new(&source, &state, &overview);
+        let is_open = summary.last_cycle.as_ref().is_some_and(|last| last.outcome.is_none());
+        let daemons = store.daemons(&source, take_over_after(&config.schedule)).await?;
+        let summary = StatusSummary {
+            daemons: daemons.into_iter().map(KnownDaemon::from).collect(),
+            next_cycle_at: store.next_cycle_at(&source).await?,
+            runs_elsewhere: is_open && store.cycle_holder().await?.is_some(),
+            ..summary
+        };
+        Ok(Self { summary, overview, store })
     }
 }
 

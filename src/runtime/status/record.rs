@@ -81,6 +81,9 @@ pub struct StatusRecord {
     pub progress: Option<String>,
     /// When the next cycle is due.
     pub next_cycle_at: Option<Timestamp>,
+    /// Whether another daemon runs the cycles.
+    #[serde(default)]
+    pub is_standby: bool,
     /// The longest wait between two cycles, in seconds.
     pub max_interval: u64,
     /// Whether the configuration lets cycles run.
@@ -116,7 +119,12 @@ impl StatusRecord {
             max_interval: Duration::from_secs(self.max_interval),
             enabled: self.enabled,
             summary: self.summary.clone(),
-            daemon: DaemonFacts { runs, seen_at: Some(self.written_at), stopped_at: self.stopped_at },
+            daemon: DaemonFacts {
+                runs,
+                runs_elsewhere: false,
+                seen_at: Some(self.written_at),
+                stopped_at: self.stopped_at,
+            },
             is_cycle_running: self.is_cycle_running && runs,
             trouble: found(&self.trouble),
             failure: found(&self.failure),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::KnownDaemon;
 use crate::model::{ClockFinding, Finding, Outcome, Trigger};
 use crate::plan::Counts;
 use crate::store::{
@@ -120,6 +121,12 @@ pub struct StatusSummary {
     pub daemon_seen_at: Option<Timestamp>,
     /// The next cycle, as a daemon planned it.
     pub next_cycle_at: Option<Timestamp>,
+    /// The daemons on all machines.
+    #[serde(default)]
+    pub daemons: Vec<KnownDaemon>,
+    /// Whether a process with another connection runs a cycle.
+    #[serde(default)]
+    pub runs_elsewhere: bool,
     /// The learners.
     pub learners: LearnerNumbers,
     /// The held users.
@@ -165,7 +172,10 @@ impl StatusSummary {
             failure: last_failure.as_ref().map(|row| row.error.clone().unwrap_or_default()),
             ok_since: ok_since.filter(|_| last_ended.as_ref().is_some_and(|row| row.outcome == Some(Outcome::Success))),
             daemon_seen_at: *daemon_seen_at,
-            next_cycle_at: state.next_cycle_at,
+            // The caller knows the daemons.
+            next_cycle_at: None,
+            daemons: Vec::new(),
+            runs_elsewhere: false,
             learners: LearnerNumbers { active, inactive, linked, active_unlinked },
             held: numbers(held.tallies.iter().collect()),
             failing: numbers(failing),

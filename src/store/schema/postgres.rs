@@ -24,6 +24,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/009_request_id_and_phase.sql"),
     // Whether a cycle was a run for one user, and whether it compared the whole learner database.
     include_str!("postgres/010_cycle_kind.sql"),
+    // The daemons of each source, and when its next cycle is due: several daemons may serve one source.
+    include_str!("postgres/011_daemons.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

@@ -5,7 +5,7 @@ use crate::store::error::StoreError;
 use crate::store::table::{Layout, missing_column_rights};
 
 /// The rights that a cycle needs on each table.
-pub(super) const RIGHTS: [(&str, &[&str]); 9] = [
+pub(super) const RIGHTS: [(&str, &[&str]); 11] = [
     ("learners", &["SELECT", "INSERT", "UPDATE"]),
     ("sync_links", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("sync_held", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -13,6 +13,8 @@ pub(super) const RIGHTS: [(&str, &[&str]); 9] = [
     ("sync_groups", &["SELECT", "INSERT", "UPDATE"]),
     ("sync_cycles", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("sync_state", &["SELECT", "UPDATE"]),
+    ("sync_daemons", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("sync_schedule", &["SELECT", "INSERT", "UPDATE"]),
     ("provisioning_log", &["SELECT", "INSERT", "DELETE"]),
     ("audit_log", &["INSERT"]),
 ];

@@ -22,6 +22,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/009_request_id_and_phase.sql"),
     // Whether a cycle was a run for one user, and whether it compared the whole learner database.
     include_str!("sqlite/010_cycle_kind.sql"),
+    // The daemons of each source, and when its next cycle is due: several daemons may serve one source.
+    include_str!("sqlite/011_daemons.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

@@ -13,7 +13,7 @@ on_both! {
     rows_are_found_once_by_name_email_match_value_or_external_id,
     values_are_counted_among_the_active_and_linked,
     a_new_source_sees_the_other_sources,
-    the_state_records_applications_and_the_next_cycle,
+    the_state_records_applications,
     the_log_is_filtered,
     every_link_that_cannot_be_read_is_noticed,
 }
@@ -98,16 +98,12 @@ async fn a_new_source_sees_the_other_sources(kind: Kind) {
     assert_eq!(kind.empty_store().await.other_sources("first").await.unwrap(), [""; 0]);
 }
 
-async fn the_state_records_applications_and_the_next_cycle(kind: Kind) {
+async fn the_state_records_applications(kind: Kind) {
     let store = kind.store_with(0).await;
     store.remember_application("client", "object").await.unwrap();
     store.remember_application("client", "object").await.unwrap();
-    store.set_next_cycle_at(Some(time("2026-01-02T12:34:56.789Z"))).await.unwrap();
     let state = store.state().await.unwrap();
     assert_eq!(state.applications, BTreeMap::from([("client".to_owned(), "object".to_owned())]));
-    assert_eq!(state.next_cycle_at, Some(time("2026-01-02T12:34:56Z")));
-    store.set_next_cycle_at(None).await.unwrap();
-    assert_eq!(store.state().await.unwrap().next_cycle_at, None);
 }
 
 async fn the_log_is_filtered(kind: Kind) {

@@ -176,7 +176,8 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
              ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by,
                  DROP COLUMN request_id, DROP COLUMN phase;
              ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison;
-             DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action; UPDATE sync_state SET schema_version = 1",
+             DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action;
+             DROP TABLE sync_daemons; DROP TABLE sync_schedule; UPDATE sync_state SET schema_version = 1",
         )
         .await;
     everything_is_refused(
@@ -222,7 +223,7 @@ async fn check_names_each_revoked_privilege() {
                   UNION SELECT 'COLUMN', a.privilege_type, format('%I.%I', relname, attname)
                       FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl) a
                       WHERE a.grantee = $::regrole";
-    for (more, expected) in [("", 28), (COLUMNS, 25 + 10 + 11 + 9)] {
+    for (more, expected) in [("", 35), (COLUMNS, 32 + 10 + 11 + 9)] {
         let setup = RoleSetup::applied(server, more).await;
         let (world, writer) = (&setup.world, &setup.writer);
         let granted = world.query(&rights.replace('$', &format!("'{writer}'"))).await;
