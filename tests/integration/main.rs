@@ -52,6 +52,7 @@ mod seeds;
 mod sign_in;
 mod sources;
 mod tables;
+mod two_daemons;
 mod unreadable_rows;
 mod upgrade;
 mod wording;

@@ -1,8 +1,9 @@
 //! Random tests: a failure prints its seed, and `LEARNER_SYNC_SEED` repeats it.
 //!
 //! A normal run has a fixed budget. These variables set a longer one: `LEARNER_SYNC_FAULTS` (scenarios of
-//! `faults::random`), `LEARNER_SYNC_HISTORIES` (histories), and `LEARNER_SYNC_CRASH_ROUNDS` (rounds of
-//! `crash::instants`). `LEARNER_SYNC_FAILOVER_ROUNDS` (rounds of `failover::rounds`) has no default budget.
+//! `faults::random`), `LEARNER_SYNC_HISTORIES` (histories), `LEARNER_SYNC_CRASH_ROUNDS` (rounds of `crash::instants`), and
+//! `LEARNER_SYNC_TAKE_OVER_ROUNDS` (rounds of `two_daemons::random`). `LEARNER_SYNC_FAILOVER_ROUNDS` (rounds of
+//! `failover::rounds`) has no default budget.
 
 use std::panic::AssertUnwindSafe;
 
