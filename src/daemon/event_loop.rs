@@ -56,7 +56,7 @@ impl Daemon {
                     let after = self.finish_cycle(result);
                     self.look_after_cycle(stopping);
                     if !stopping && self.pending.is_none() {
-                        self.schedule_next(None, after).await?;
+                        self.schedule_next(after).await?;
                     }
                 }
                 asked = task_result(&mut self.asking) => {

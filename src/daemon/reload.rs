@@ -75,9 +75,10 @@ impl Daemon {
                     self.request_cycle(Trigger::Signal, false, CycleClaim::Always);
                 } else if self.running.is_none() && self.is_standby {
                     self.ask_turn();
+                } else if self.running.is_none() && same_schedule && self.timer.is_armed() {
+                    self.keep_schedule();
                 } else if self.running.is_none() {
-                    let longest = self.timer.left().filter(|_| same_schedule);
-                    self.schedule_next(longest, AfterCycle::Plan { has_failed: false }).await?;
+                    self.schedule_next(AfterCycle::Plan { has_failed: false }).await?;
                 }
             }
             Err(error) => {

@@ -243,6 +243,10 @@ impl StatusReporter {
         self.publish();
     }
 
+    pub(super) fn next_cycle_at(&self) -> Option<Timestamp> {
+        self.record.next_cycle_at
+    }
+
     /// Whether another daemon runs the cycles, for the metrics.
     pub(super) fn set_standby(&mut self, is_standby: bool) {
         if std::mem::replace(&mut self.record.is_standby, is_standby) != is_standby {

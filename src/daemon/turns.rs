@@ -68,14 +68,10 @@ impl Daemon {
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "standby: another daemon runs the cycles");
     }
 
-    /// Waits for the next cycle, but not longer than `longest`.
-    pub(super) async fn schedule_next(
-        &mut self,
-        longest: Option<Duration>,
-        after: AfterCycle,
-    ) -> Result<(), DaemonError> {
+    /// Waits for the next cycle.
+    pub(super) async fn schedule_next(&mut self, after: AfterCycle) -> Result<(), DaemonError> {
         let drawn = draw_wait(&self.app.config.schedule, self.refusals);
-        let wait = longest.into_iter().chain(self.longest_wait).fold(drawn, Duration::min);
+        let wait = self.longest_wait.map_or(drawn, |longest| drawn.min(longest));
         let now = (self.app.clock)();
         let (wait, planned) = match after {
             AfterCycle::Plan { has_failed } => (wait, self.record(DaemonRecord::NextCycle { wait, has_failed }).await),
@@ -90,8 +86,15 @@ impl Daemon {
         // The planned time is the server's, whatever the clock of this machine says.
         let next = planned.unwrap_or(local);
         self.status_reporter.scheduled(next);
-        tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
+        self.keep_schedule();
         Ok(())
+    }
+
+    /// Waits on for the planned time.
+    pub(super) fn keep_schedule(&self) {
+        if let Some(next) = self.status_reporter.next_cycle_at() {
+            tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
+        }
     }
 }
 
