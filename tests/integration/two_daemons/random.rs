@@ -138,7 +138,6 @@ impl TakeOverTest {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "the times are for the reader of a long run, with --nocapture")]
 async fn one_daemon_writes_while_the_other_is_killed_or_asleep_and_nothing_is_lost() {
     let mut report = SeedReport::new();
     let Some(mut test) = TakeOverTest::start(report.seed).await else { return };
