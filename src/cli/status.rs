@@ -22,7 +22,7 @@ use crate::runtime::status::{
     DatabaseLook, KnownDaemon, RecordPlaces, Situation, StatusRecord, StatusSummary, disk_trouble, with_hint,
 };
 use crate::runtime::{Paths, daemon_place, learner_database};
-use crate::store::{SourceOverview, StoreError, host_name};
+use crate::store::{SourceOverview, host_name};
 
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -160,13 +160,8 @@ impl View {
         let database = learners.place.to_string();
         let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
         let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());
-        let looked = async {
-            let look = DatabaseLook::open(config, learners, has_run, all).await?;
-            let here = Lock::holder(&paths.cycle_lock);
-            let cycle = if here.is_some() { here } else { look.store.cycle_holder().await? };
-            Ok::<_, StoreError>((look, cycle))
-        };
-        let (DatabaseLook { summary, overview, store }, cycle) = match (looked.await, record.clone()) {
+        let looked = DatabaseLook::open(config, learners, has_run, all).await;
+        let DatabaseLook { summary, overview, holder, store } = match (looked, record.clone()) {
             (Ok(looked), _) => looked,
             (Err(error), None) => return Err(error.into()),
             (Err(error), Some(record)) => {
@@ -196,8 +191,7 @@ impl View {
             let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
             situation.trouble = Some(Finding::new(since, reason));
         }
-        let is_open = summary.last_cycle.as_ref().is_some_and(|last| last.outcome.is_none());
-        situation.is_cycle_running = cycle.is_some() && is_open;
+        situation.is_cycle_running = summary.runs_elsewhere;
         situation.summary = Some(summary.clone());
         let facts = situation.facts(now);
         Ok(Self {
@@ -208,7 +202,7 @@ impl View {
             daemon,
             daemons,
             place,
-            cycle,
+            cycle: holder,
             database,
             database_error: None,
             config: config.path.clone(),

@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{KnownDaemon, StatusSummary};
 use crate::config::Config;
-use crate::model::chain;
+use crate::model::{LockHolder, chain};
 use crate::runtime::app::configured_source;
 use crate::runtime::lock::Lock;
 use crate::runtime::preflight::{self, PreflightError};
@@ -18,6 +18,8 @@ pub struct DatabaseLook {
     pub summary: StatusSummary,
     /// The records, with names.
     pub overview: SourceOverview,
+    /// The process that has the cycle lock.
+    pub holder: Option<LockHolder>,
     /// The open database.
     pub store: Store,
 }
@@ -50,17 +52,35 @@ impl DatabaseLook {
     pub async fn read(config: &Config, store: Store, all: bool) -> Result<Self, StoreError> {
         let state = store.state().await?;
         let source = configured_source(config, &state);
-        let overview = store.overview(&source, all).await?;
-        let summary = StatusSummary::new(&source, &state, &overview);
-        let is_open = summary.last_cycle.as_ref().is_some_and(|last| last.outcome.is_none());
+        let mut abandoned = None;
+        // A cycle may end, and another one begin, between the two reads: an open row is abandoned only if it is still open
+        // after nobody had the lock.
+        let (overview, summary, holder, is_open) = loop {
+            let overview = store.overview(&source, all).await?;
+            let summary = StatusSummary::new(&source, &state, &overview);
+            let open = summary.last_cycle.as_ref().filter(|last| last.outcome.is_none()).map(|last| last.cycle);
+            let holder = cycle_holder(config, &store).await?;
+            if open.is_none() || holder.is_some() || open == abandoned {
+                break (overview, summary, holder, open.is_some());
+            }
+            abandoned = open;
+        };
         let daemons = store.daemons(&source, take_over_after(&config.schedule)).await?;
         let summary = StatusSummary {
             daemons: daemons.into_iter().map(KnownDaemon::from).collect(),
             next_cycle_at: store.next_cycle_at(&source).await?,
-            runs_elsewhere: is_open && store.cycle_holder().await?.is_some(),
+            runs_elsewhere: is_open && holder.is_some(),
             ..summary
         };
-        Ok(Self { summary, overview, store })
+        Ok(Self { summary, overview, holder, store })
+    }
+}
+
+/// The process that runs a cycle, on this machine or on another one.
+async fn cycle_holder(config: &Config, store: &Store) -> Result<Option<LockHolder>, StoreError> {
+    match Lock::holder(&Paths::new(config).cycle_lock) {
+        Some(here) => Ok(Some(here)),
+        None => store.cycle_holder().await,
     }
 }
 

@@ -211,10 +211,11 @@ impl Store {
         source: &str,
     ) -> Result<(Vec<ReasonTally>, u64), StoreError> {
         let mut connection = self.connection().await;
-        // In one pass, in the order of the file: the rows of a hundred thousand users take a while.
-        let order = match connection.dialect() {
-            Dialect::Sqlite => "NOT INDEXED",
-            Dialect::Postgres => "",
+        // Failing users have an index of their own. Held users are read in one pass, in the order of the file: the rows of a
+        // hundred thousand take a while.
+        let order = match (connection.dialect(), table) {
+            (Dialect::Sqlite, "sync_held") => "NOT INDEXED",
+            _ => "",
         };
         let statement = Statement::new(format!(
             "SELECT reason, count(*), min({since}), {count} FROM {table} {order} WHERE source = $1

@@ -18,3 +18,5 @@ CREATE TABLE sync_schedule (
     host            text COLLATE "C" NOT NULL,
     state_directory text COLLATE "C" NOT NULL
 );
+
+CREATE INDEX IF NOT EXISTS sync_failures_reason ON sync_failures (source, reason, first_at, cause);

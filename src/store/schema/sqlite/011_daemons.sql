@@ -18,3 +18,5 @@ CREATE TABLE sync_schedule (
     host            TEXT NOT NULL,
     state_directory TEXT NOT NULL
 );
+
+CREATE INDEX IF NOT EXISTS sync_failures_reason ON sync_failures (source, reason, first_at, cause);
