@@ -131,7 +131,9 @@ impl StateFacts {
         use ProvisioningState::{
             Blocked, Failing, Held, Interrupted, NeverRun, Ok, Partial, Paused, ReloadRejected, Running, Stale, Stopped,
         };
-        let never_run = (!self.has_run && self.running.is_none()).then(|| Finding::new(None, "no cycle has run yet"));
+        // A cycle that begins during a pause is skipped.
+        let may_run = self.running.is_some() && self.paused.is_none();
+        let never_run = (!self.has_run && !may_run).then(|| Finding::new(None, "no cycle has run yet"));
         let candidates = [
             (NeverRun, never_run),
             (Blocked, self.trouble.clone()),
@@ -258,6 +260,10 @@ mod tests {
         (facts.has_run, facts.running) = (false, None);
         assert_eq!(word(&facts), "never-run");
         assert_eq!(facts.report().state.exit_code(), 1);
+        // A first cycle that a pause will skip changes nothing.
+        let first = StateFacts { has_run: false, running: found("a cycle is running"), ..fine() };
+        assert_eq!(word(&first), "running");
+        assert_eq!(word(&StateFacts { paused: found("paused"), ..first }), "never-run");
     }
 
     #[test]
