@@ -222,11 +222,7 @@ async fn attempt_twice(
 ) -> (CycleId, Result<(), CycleError>) {
     let mut is_second = false;
     loop {
-        let mut ended = prepare_and_apply(context, options, cycle, report, stop).await;
-        if ended.is_ok() {
-            // A connection that is lost by now may mean a failover to a standby that lacks the last commits.
-            ended = context.store.state().await.map(drop).map_err(Into::into);
-        }
+        let ended = prepare_and_apply(context, options, cycle, report, stop).await;
         let Err(error) = ended else { return (cycle, Ok(())) };
         if std::mem::replace(&mut is_second, true) {
             return (cycle, Err(error));
@@ -251,13 +247,24 @@ async fn prepare_and_apply(
     };
     report.full_comparison = Some(prepared.compared_at.is_none());
     reached(Step::Planned);
-    let applied = apply(context, options, cycle, &mut prepared, report, stop).await;
+    let mut applied = apply(context, options, cycle, &mut prepared, report, stop).await;
+    if applied.is_ok() {
+        applied = prepared.check_generation(context.store).await;
+    }
     if applied.as_ref().err().is_none_or(|error| error.outcome() == Outcome::Interrupted) {
         context.directory.progress().enter(Stage::Finishing);
         prepared.update_cache(context, options).await;
     }
     report.explanation = prepared.explain(context.rules, &report.refused_rows);
     applied
+}
+
+impl Prepared {
+    /// Whether the database is still the one that was written, also when nothing was. Otherwise another process has written
+    /// since, or the server has failed over to a standby that lacks the last commits.
+    async fn check_generation(&self, store: &Store) -> Result<(), CycleError> {
+        if store.state().await?.generation == self.generation { Ok(()) } else { Err(StoreError::WrittenByOther.into()) }
+    }
 }
 
 /// Resolves when the process is asked to stop; never when the sender is gone.

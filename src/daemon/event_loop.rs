@@ -18,6 +18,7 @@ use crate::model::{Outcome, Trigger, chain};
 use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError, RunOptions, run_locked_cycle};
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
+use crate::runtime::{is_shared, take_over_after};
 
 /// How often the progress of a running cycle is published.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -202,6 +203,7 @@ impl Daemon {
         let (failure, trouble) = match result {
             Some(Ok(Report { outcome: Outcome::Failed, error, database_failure, .. })) => {
                 self.count_failure();
+                self.ask_again_soon(database_failure);
                 after = AfterCycle::Plan { has_failed: true };
                 let error = error.unwrap_or_default();
                 (Some(error.clone()), database_failure.filter(|failure| lasts(*failure)).map(|_| error))
@@ -239,6 +241,7 @@ impl Daemon {
                     error => chain(error),
                 };
                 self.count_failure();
+                self.ask_again_soon(Some(failure));
                 after = AfterCycle::Wait;
                 not_begun = Some(text.clone());
                 (Some(text.clone()), lasts(failure).then_some(text))
@@ -252,6 +255,15 @@ impl Daemon {
         };
         self.status_reporter.cycle_ended(failure, trouble, not_begun, looked);
         after
+    }
+
+    /// Shortens the wait for the next cycle if a server was unavailable: it may fail over within seconds, and the daemon
+    /// that ran the cycles may be lost with it. Graph is not asked before the server answers.
+    fn ask_again_soon(&mut self, failure: Option<DatabaseFailure>) {
+        let is_passing = failure == Some(DatabaseFailure::Passing) && is_shared(&self.app.config);
+        if is_passing && self.first_failures.is_none() {
+            self.longest_wait = Some(take_over_after(&self.app.config.schedule));
+        }
     }
 
     /// Shortens the wait for the next cycle if this is one of the first failures after the start.

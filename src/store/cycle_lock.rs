@@ -30,16 +30,16 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 const KEEP_SILENT_SESSION: &str = "SELECT set_config(name, '300000', false) FROM pg_settings
     WHERE name = 'idle_session_timeout'";
 
-/// Ends the sessions that hold the lock for a daemon which was last seen more than `$1` milliseconds ago. PostgreSQL
-/// shortens a long name.
+/// Ends the sessions that hold the lock for a daemon which was last seen more than `$1` milliseconds ago. A session
+/// that is younger belongs to a daemon that has just connected again. PostgreSQL shortens a long name.
 const END_ABANDONED: &str = "SELECT d.host::text, d.pid, pg_terminate_backend(l.pid)
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    JOIN (SELECT host, pid, max(seen_at) AS seen_at FROM sync_daemons GROUP BY host, pid) d
-      ON a.application_name = left('learner-sync run (pid ' || d.pid || ') on ' || d.host, 63)
+    JOIN (SELECT left('learner-sync run (pid ' || pid || ') on ' || host, 63) AS name, max(host) AS host,
+                 max(pid) AS pid, max(seen_at) AS seen_at FROM sync_daemons GROUP BY 1) d ON a.application_name = d.name
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid = 1280530766 AND l.objid = 'sync_state'::regclass
-      AND d.seen_at < clock_timestamp() - $1 * interval '1 millisecond'";
+      AND greatest(d.seen_at, a.backend_start) < clock_timestamp() - $1 * interval '1 millisecond'";
 
 impl Store {
     /// Awaits `work`, which may leave the connection unused for long while it holds the lock. Without signs of life, the

@@ -59,6 +59,13 @@ pub(super) fn time_after(dialect: Dialect, milliseconds: &str) -> String {
     }
 }
 
+/// The condition that a time is at most `-milliseconds` ago. A time in the future comes from another server, whose clock
+/// was ahead, and says nothing.
+pub(super) fn was_recently(dialect: Dialect, milliseconds: &str) -> String {
+    let (since, until) = (time_after(dialect, milliseconds), time_after(dialect, &format!("(-{milliseconds})")));
+    format!("BETWEEN {since} AND {until}")
+}
+
 impl Store {
     /// Records that a daemon of `source` is alive. Replaces the row of a daemon that ran in the same place, and deletes
     /// the rows of daemons that have long ended.
@@ -96,9 +103,9 @@ impl Store {
         }
         let statement = Statement::new(format!(
             "SELECT EXISTS (SELECT 1 FROM sync_daemons WHERE source = $1 AND (host, state_directory) <> ($2, $3)
-                                                         AND seen_at > {})
+                                                         AND seen_at {})
                 AND EXISTS (SELECT 1 FROM sync_schedule WHERE source = $1 AND (host, state_directory) <> ($2, $3))",
-            time_after(Dialect::Postgres, "$4")
+            was_recently(Dialect::Postgres, "$4")
         ));
         let statement = statement.bind(source).bind(&place.host).bind(&place.state_directory);
         Ok(connection.row(statement.bind(-milliseconds(silence))).await?.get(0)?)
@@ -109,16 +116,29 @@ impl Store {
         let mut connection = self.connection().await;
         let dialect = connection.dialect();
         let statement = Statement::new(format!(
-            "SELECT d.host, d.state_directory, d.pid, d.version, d.rules_hash, d.started_at, d.seen_at, d.seen_at > {},
+            "SELECT d.host, d.state_directory, d.pid, d.version, d.rules_hash, d.started_at, d.seen_at, d.seen_at {},
                     EXISTS (SELECT 1 FROM sync_schedule s WHERE s.source = d.source AND s.host = d.host
                                                             AND s.state_directory = d.state_directory)
              FROM sync_daemons d WHERE d.source = $1 ORDER BY d.host, d.state_directory",
-            time_after(dialect, "$2")
+            was_recently(dialect, "$2")
         ));
         let rows = connection.rows(statement.bind(source).bind(-milliseconds(silence))).await?;
         let is_server = dialect == Dialect::Postgres;
         // A row that a hand has damaged is replaced by the next sign of its daemon.
         Ok(rows.iter().filter_map(|row| daemon_row(row, is_server).ok()).collect())
+    }
+
+    /// Whether a living daemon has begun a cycle of `source` and not ended it. `silence` is the time after which a daemon
+    /// counts as dead.
+    pub async fn is_cycle_claimed(&self, source: &str, silence: Duration) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await;
+        let statement = Statement::new(format!(
+            "SELECT EXISTS (SELECT 1 FROM sync_schedule s JOIN sync_daemons d
+                                ON d.source = s.source AND d.host = s.host AND d.state_directory = s.state_directory
+                            WHERE s.source = $1 AND s.next_cycle_at IS NULL AND d.seen_at {})",
+            was_recently(connection.dialect(), "$2")
+        ));
+        Ok(connection.row(statement.bind(source).bind(-milliseconds(silence))).await?.get(0)?)
     }
 
     /// Removes a daemon that stops.

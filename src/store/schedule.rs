@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::cycle_lock::milliseconds;
-use super::daemons::time_after;
+use super::daemons::{time_after, was_recently};
 use super::db::{Connection, Dialect, Statement};
 use super::error::StoreError;
 use super::handle::Store;
@@ -197,12 +197,12 @@ async fn read_turn(
     if connection.dialect() == Dialect::Sqlite {
         return Ok(Turn::Due(None));
     }
-    let seen_since = time_after(Dialect::Postgres, "$4");
+    let seen = was_recently(Dialect::Postgres, "$4");
     let statement = Statement::new(format!(
         "SELECT (extract(epoch FROM s.next_cycle_at - clock_timestamp()) * 1000)::bigint, s.next_cycle_at,
                 s.host = $2 AND s.state_directory = $3, s.failed,
-                coalesce(greatest(d.seen_at, s.began_at) > {seen_since}, false),
-                EXISTS (SELECT 1 FROM sync_daemons o WHERE o.source = s.source AND o.seen_at > {seen_since}
+                coalesce(greatest(d.seen_at, s.began_at) {seen}, false),
+                EXISTS (SELECT 1 FROM sync_daemons o WHERE o.source = s.source AND o.seen_at {seen}
                                                        AND (o.host, o.state_directory) <> ($2, $3)),
                 s.host, d.pid
          FROM sync_schedule s LEFT JOIN sync_daemons d

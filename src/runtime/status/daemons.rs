@@ -58,7 +58,7 @@ impl KnownDaemon {
 
 /// What an administrator should change about daemons that serve one source together.
 pub fn daemon_warnings(daemons: &[KnownDaemon]) -> Vec<String> {
-    let living: Vec<&KnownDaemon> = daemons.iter().filter(|daemon| daemon.alive != Some(false)).collect();
+    let living: Vec<&KnownDaemon> = daemons.iter().filter(|daemon| daemon.alive == Some(true)).collect();
     let list = |what: fn(&KnownDaemon) -> String| living.iter().map(|daemon| what(daemon)).collect::<Vec<_>>();
     let versions: BTreeSet<&str> = living.iter().map(|daemon| &*daemon.version).collect();
     if versions.len() > 1 {

@@ -65,11 +65,14 @@ impl DatabaseLook {
             }
             abandoned = open;
         };
-        let daemons = store.daemons(&source, take_over_after(&config.schedule)).await?;
+        let silence = take_over_after(&config.schedule);
+        let daemons = store.daemons(&source, silence).await?;
+        // Behind a pooler in transaction mode no cycle has the lock.
+        let is_claimed = is_open && store.shares_sessions().await && store.is_cycle_claimed(&source, silence).await?;
         let summary = StatusSummary {
             daemons: daemons.into_iter().map(KnownDaemon::from).collect(),
             next_cycle_at: store.next_cycle_at(&source).await?,
-            runs_elsewhere: is_open && holder.is_some(),
+            runs_elsewhere: is_open && (holder.is_some() || is_claimed),
             ..summary
         };
         Ok(Self { summary, overview, holder, store })
