@@ -290,15 +290,15 @@ async fn different_configurations_are_a_warning() {
     pair.one.logged("configuration reloaded", 1).await;
     eventually("the warning ends", async || (pair.status("one")["daemon_warnings"] == json!([])).then_some(())).await;
 
-    // Programs of two versions.
-    pair.world
-        .execute(
-            "UPDATE sync_daemons SET version = '0.0.1', seen_at = now() + interval '1 hour'
-                        WHERE state_directory LIKE '%/two'",
-        )
-        .await;
-    let warnings = pair.status("one")["daemon_warnings"].to_string();
-    assert!(warnings.contains("different") && !warnings.contains("[]"), "{warnings}");
+    // Programs of two versions; the second one stops, so that it does not replace its row.
+    pair.two.signal(Signal::STOP);
+    let older = "UPDATE sync_daemons SET version = '0.0.1', seen_at = now() WHERE state_directory LIKE '%/two'";
+    let warned = async || {
+        pair.world.execute(older).await;
+        pair.status("one")["daemon_warnings"].to_string().contains("different versions").then_some(())
+    };
+    eventually("the versions differ", warned).await;
+    pair.two.signal(Signal::CONT);
     pair.stop().await;
 }
 

@@ -37,11 +37,11 @@ async fn the_daemon_continues_on_the_promoted_standby() {
     let (tenant, ids) = users(5);
     let Some(mut pair) = Pair::start(tenant).await else { return };
     let daemon = pair.world.daemon().await;
-    pair.world.cycles_ended(1).await;
+    daemon.logged("waiting", 1).await;
     pair.caught_up().await;
     pair.primary.kill();
     daemon.signal(Signal::USR1);
-    daemon.logged("no host of the learner database accepts writes", 1).await;
+    daemon.logged("cannot start a cycle: no host of the learner database accepts writes", 1).await;
     pair.promote().await;
     pair.world.sim.tenant(|tenant| {
         tenant.user_mut(&ids[0]).account_enabled = Some(false);
