@@ -52,6 +52,8 @@ fn draw(area: &Area<'_>, results: &[&Measured], title: &str, quantity: fn(&Cost)
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
+        // For the last label of the axis.
+        .margin_right(32)
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d(users.log_scale(), values.log_scale())

@@ -131,7 +131,10 @@ fn root() -> PathBuf {
 
 fn topics() -> Vec<Page> {
     let files = std::fs::read_dir(root().join("src/cli/guide")).unwrap();
-    let mut pages: Vec<_> = files.map(|file| Page::read(&file.unwrap().path())).collect();
+    let paths = files.map(|file| file.unwrap().path());
+    // A topic may have a picture beside it.
+    let texts = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut pages: Vec<_> = texts.map(|path| Page::read(&path)).collect();
     pages.sort_by(|one, other| one.name.cmp(&other.name));
     pages
 }
