@@ -136,6 +136,24 @@ async fn a_cycle_that_was_overtaken_twice_fails() {
 }
 
 #[apply(on_both)]
+async fn a_cycle_that_was_overtaken_after_its_last_batch_starts_over() {
+    let (mut world, _) = synced(10).await;
+    world.sim.tenant(|tenant| assigned(tenant, 3));
+    let mut process = stopped_at(&world, &["sync"], "PlanApplied=1*return(stop)").await;
+    // As after a failover to a standby that lacks the last commit.
+    world
+        .execute(&format!(
+            "DELETE FROM provisioning_log WHERE cycle_id = (SELECT max(id) FROM sync_cycles);
+             DELETE FROM sync_links WHERE learner_id > 10; DELETE FROM learners WHERE id > 10; {WRITE}"
+        ))
+        .await;
+    assert_eq!(ends(&mut process).await, Some(0), "{}", process.log());
+    assert_eq!(process.log().matches("starts over").count(), 1, "{}", process.log());
+    expect_one_row_for_each(&world, 13).await;
+    world.settled().await;
+}
+
+#[apply(on_both)]
 async fn a_cycle_that_starts_over_counts_what_it_had_written() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, USERS);

@@ -1,5 +1,7 @@
 //! Servers: connections, refused databases, and the errors of both.
 
+use std::time::Duration;
+
 use sqlx::Connection as _;
 
 use super::server::{GUARDED, OWNER, PASSWORD, Server as Machine, shared, signal};
@@ -336,6 +338,42 @@ async fn the_cycle_lock_lasts_until_its_connection_ends() {
     while let Some(holder) = other.take_cycle_lock("learner-sync sync").await.unwrap() {
         assert!(holder.command.starts_with("learner-sync run") || holder.command == "another process", "{holder}");
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn only_a_session_that_has_long_been_silent_is_ended() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    let other = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
+    let (pid, host) = (std::process::id(), crate::store::host_name());
+    let row = format!(
+        "INSERT INTO sync_daemons (source, host, state_directory, pid, version, rules_hash, started_at, seen_at)
+         VALUES ('a/b', '{host}', '/state', {pid}, '1', 'x', now(), now() - interval '1 hour')"
+    );
+    machine.execute(&database, &row).await;
+    // The daemon has just connected again, and gives its next sign of life soon.
+    assert_eq!(other.release_abandoned_lock(Duration::from_secs(600)).await.unwrap(), []);
+    assert!(other.cycle_holder().await.unwrap().is_some());
+    let ended = other.release_abandoned_lock(Duration::ZERO).await.unwrap();
+    assert_eq!(ended, [(host, i64::from(pid))]);
+}
+
+#[tokio::test]
+async fn a_daemon_seen_in_the_future_is_not_alive() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    for (seen, alive) in [("- interval '30 s'", true), ("- interval '90 s'", false), ("+ interval '1 hour'", false)] {
+        let row = format!(
+            "DELETE FROM sync_daemons; INSERT INTO sync_daemons
+             VALUES ('a/b', 'one', '/state', 7, '1', 'x', now(), now() {seen})"
+        );
+        machine.execute(&database, &row).await;
+        let daemons = store.daemons("a/b", Duration::from_secs(60)).await.unwrap();
+        assert_eq!(daemons[0].is_alive, Some(alive), "{seen}");
     }
 }
 
