@@ -209,3 +209,33 @@ async fn a_pause_ends_a_run_for_one_user_unless_it_is_forced() {
     assert_eq!(ends(&mut process).await, Some(0), "{}", process.log());
     expect_one_row_for_each(&world, 3).await;
 }
+
+#[apply(on_both)]
+async fn two_processes_with_one_plan_log_a_beginning_and_an_end_once() {
+    let (mut world, users) = synced(20).await;
+    let leaver = &users[0];
+    world.configure("[safety]\nmax_deactivations = 0");
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&users[1]).mail = None;
+        tenant.unassign(leaver);
+    });
+    let mut process = stopped_at(&world, &["sync"], "Planned=1*return(stop)").await;
+    // Has no lock, and the same plan, which changes no learner.
+    assert_eq!(world.cycle().await.outcome, Outcome::Held);
+    assert_eq!(ends(&mut process).await, Some(3), "{}", process.log());
+    let log =
+        "SELECT entra_id, status, coalesce(phase, '-') FROM provisioning_log WHERE status <> 'success' ORDER BY id";
+    let row = |user: &String, status: &str, phase: &str| [user, status, phase].map(str::to_owned).to_vec();
+    let mut begun = [row(&users[1], "skipped", "-"), row(leaver, "held", "begun")];
+    begun.sort();
+    let mut logged = world.query(log).await;
+    logged.sort();
+    assert_eq!(logged, begun);
+
+    world.sim.tenant(|tenant| tenant.assign_user(leaver));
+    let mut process = stopped_at(&world, &["sync"], "Planned=1*return(stop)").await;
+    world.cycle().await;
+    ends(&mut process).await;
+    assert_eq!(world.query(log).await[2..], [row(leaver, "held", "ended")]);
+    world.settled().await;
+}

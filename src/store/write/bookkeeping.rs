@@ -6,7 +6,7 @@ use super::links::write_routes;
 use super::log::{LogEntry, loggable, write_log};
 use super::{Fence, WriteContext, WriteSession, delete_records};
 use crate::failpoint::{Step, reached};
-use crate::model::{Cause, EntraId, Generation, Routes};
+use crate::model::{Cause, EntraId, Generation, Routes, Status};
 use crate::plan::{Decision, EndedHolds, Leave, LeftAs, MemberCounts};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
@@ -100,6 +100,9 @@ async fn write_bookkeeping(session: &mut WriteSession<'_>, bookkeeping: &Bookkee
         };
         state::edit(session.connection, TAKEN_OVER_SOURCES, end).await?;
     }
+    let begun: Vec<&Decision> =
+        left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins)).collect();
+    let logged = Logged::read(session, &begun, held_ended).await?;
     delete_records(session, "sync_failures", &failing_ended.iter().copied().collect::<Vec<_>>()).await?;
     delete_records(session, "sync_held", &held_ended.keys().copied().collect::<Vec<_>>()).await?;
     // One row a user: PostgreSQL cannot upsert a row twice in one statement.
@@ -114,9 +117,9 @@ async fn write_bookkeeping(session: &mut WriteSession<'_>, bookkeeping: &Bookkee
     write_failures(session, &failing.into_values().collect::<Vec<_>>()).await?;
     write_held(session, &held.into_values().collect::<Vec<_>>()).await?;
 
-    let begins = left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins));
-    let entries: Vec<LogEntry<'_>> =
-        held_ended.values().map(LogEntry::ended).chain(begins.map(LogEntry::begun)).collect();
+    let ended = held_ended.iter().filter(|(user, _)| logged.held.contains(user)).map(|(_, end)| LogEntry::ended(end));
+    let begun = begun.into_iter().filter(|decision| !logged.begun.contains(&decision.user)).map(LogEntry::begun);
+    let entries: Vec<LogEntry<'_>> = ended.chain(begun).collect();
     write_log(session, &entries).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
@@ -132,6 +135,65 @@ async fn write_bookkeeping(session: &mut WriteSession<'_>, bookkeeping: &Bookkee
 
     let routes: Vec<(EntraId, &Routes)> = routes.iter().map(|(user, routes)| (*user, routes)).collect();
     write_routes(session, &routes).await
+}
+
+/// What processes with the same plan have logged since the plan was made. Bookkeeping keeps the generation, so the fence
+/// lets it through twice.
+struct Logged {
+    /// Users whose failure, skip or hold is on record as it would begin.
+    begun: BTreeSet<EntraId>,
+    /// Users with a hold that can still end.
+    held: BTreeSet<EntraId>,
+}
+
+impl Logged {
+    async fn read(
+        session: &mut WriteSession<'_>,
+        begun: &[&Decision],
+        held_ended: &EndedHolds,
+    ) -> Result<Self, DbError> {
+        let (mut failures, mut holds) = (BTreeMap::<_, Vec<EntraId>>::new(), BTreeMap::<_, Vec<EntraId>>::new());
+        for decision in begun {
+            match decision.status() {
+                Status::Held => holds.entry((decision.action, decision.reason)).or_default().push(decision.user),
+                _ => failures.entry(decision.reason).or_default().push(decision.user),
+            }
+        }
+        let mut logged = Self { begun: BTreeSet::new(), held: BTreeSet::new() };
+        for (reason, users) in &failures {
+            let conditions = [("reason", reason.as_str())];
+            logged.begun.extend(recorded(session, "sync_failures", &conditions, users).await?);
+        }
+        for ((action, reason), users) in &holds {
+            let conditions = [("action", action.as_str()), ("reason", reason.as_str())];
+            logged.begun.extend(recorded(session, "sync_held", &conditions, users).await?);
+        }
+        let ended: Vec<EntraId> = held_ended.keys().copied().collect();
+        logged.held = recorded(session, "sync_held", &[], &ended).await?;
+        Ok(logged)
+    }
+}
+
+/// Those of `users` with a row in `table` whose columns have these values.
+async fn recorded(
+    session: &mut WriteSession<'_>,
+    table: &str,
+    columns: &[(&str, &str)],
+    users: &[EntraId],
+) -> Result<BTreeSet<EntraId>, DbError> {
+    let WriteSession { connection, context, .. } = session;
+    let mut found = BTreeSet::new();
+    for users in connection.list_chunks(users) {
+        let mut statement = Statement::new(format!("SELECT entra_id FROM {table} WHERE source = "));
+        statement.push_bind(context.source).push(" AND entra_id IN").push_list(users);
+        for (column, value) in columns {
+            statement.push(format!(" AND {column} = ")).push_bind(*value);
+        }
+        for row in connection.rows(statement).await? {
+            found.insert(row.canonical(0, "entra_id")?);
+        }
+    }
+    Ok(found)
 }
 
 /// A failure that lasts keeps its beginning, unless that lies in the future, and counts its attempts; one with a new
