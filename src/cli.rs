@@ -21,10 +21,8 @@ mod provision;
 mod resync;
 mod run;
 mod schema;
-mod spreadsheet;
 mod status;
 mod sync;
-mod times;
 mod visible_events;
 
 use std::collections::BTreeMap;

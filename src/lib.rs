@@ -19,7 +19,8 @@
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
 //! | [`runtime`] | wiring: paths, preflight, app, one cycle under the lock, the state of provisioning |
 //! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
-//! | [`http`] | metrics and health over HTTP; reads only |
+//! | [`view`] | what commands and the status page show, in words: one truth for both |
+//! | [`http`] | metrics, health and the status page over HTTP; reads only |
 //! | [`cli`] | one file per command |
 //! | [`progress`] | how far a running cycle is, for a terminal and for `status` |
 //! | [`failpoint`] | the steps of a cycle at which a test can kill the process |
@@ -81,3 +82,4 @@ pub mod retry;
 pub mod runtime;
 pub mod scope;
 pub mod store;
+pub mod view;

@@ -68,7 +68,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if open.is_empty() {
         print("No users are held.")?;
     } else {
-        print(&held_list(&open))?;
+        print(&held_list(open.iter()))?;
     }
     print_recreated(store.recreated_users(&source).await?)?;
     if let Some(expected) = expect.filter(|expected| *expected != open.len()) {

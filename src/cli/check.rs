@@ -13,7 +13,6 @@ use serde_json::json;
 use self::database::database_check;
 use self::directory::check_directory;
 use self::disk::disk_checks;
-pub(super) use self::disk::disk_warnings;
 use self::exposure::exposure_checks;
 use self::unit::unit_checks;
 use super::Context;

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::narrow::{ListColumns, ListRow};
-use super::output::{Failure, action_in_words, print, shown, with_ends};
-use super::spreadsheet::csv_rows;
+use super::output::{Failure, action_in_words, print, shown};
 use crate::model::{Attribute, AttributeKind, Status};
 use crate::plan::{Decision, EXTERNAL_ID};
+use crate::view::{NOTHING, csv_rows, short_change};
 
 /// The keys of a decision, in the order of the columns of CSV.
 const KEYS: &[&str] = &["action", "status", "entra_id", "user_name", "reason", "detail", "changes"];
@@ -118,16 +118,4 @@ pub(super) fn short_changes(decision: &Decision) -> impl Iterator<Item = String>
         let (old, new) = change.shown();
         short_change(change.attribute.path(), old, new.unwrap_or(NOTHING))
     }))
-}
-
-/// Stands for a value that is cleared.
-pub(super) const NOTHING: &str = "(nothing)";
-
-/// `department: Sales -> Research`, with the last part of a long SCIM path: a whole one takes a line.
-pub(super) fn short_change(path: &str, old: Option<&str>, new: &str) -> String {
-    let name = if path.starts_with("urn:") { path.rsplit(':').next().unwrap_or(path) } else { path };
-    match old {
-        None => format!("{name}: {new}"),
-        Some(old) => format!("{name}: {} -> {new}", with_ends(old)),
-    }
 }

@@ -1,6 +1,5 @@
 //! `learner-sync log`: the provisioning log, the audit log, and the cycles.
 
-mod entries;
 mod records;
 mod show;
 
@@ -10,14 +9,13 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::{Timestamp, tz::TimeZone};
 
-use self::entries::{Audit, Cycles, Entries};
-use self::records::{Printer, Records};
+use self::records::Printer;
 use super::Context;
-use super::output::{DONE, Failure, OutputFormat};
-use super::times::GivenTime;
+use super::output::{DONE, Failure, OutputFormat, USAGE};
 use crate::model::{Action, Reason, Status};
 
 use crate::store::{Access, CycleId, LearnerDatabase, LogFilter, RowRange, Store, StoreError};
+use crate::view::{Audit, Cycles, Entries, GivenTime, Records};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -131,7 +129,8 @@ async fn print_rows(
     now: Timestamp,
 ) -> Result<u8, Failure> {
     let Part { since, until, limit, follow, format } = part;
-    let at = |time: Option<GivenTime>| time.map(|time| time.at(now, &TimeZone::system())).transpose();
+    let usage = |message| Failure::new(USAGE, message);
+    let at = |time: Option<GivenTime>| time.map(|time| time.at(now, &TimeZone::system()).map_err(usage)).transpose();
     let range = RowRange { since: at(since)?, until: at(until)?, ..RowRange::default() };
     let by_default = limit.is_none() && std::io::stdout().is_terminal();
     let limit = if by_default { Some(TERMINAL_ROWS) } else { limit };

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::DEFAULT_CONFIG;
@@ -13,16 +12,14 @@ use super::narrow::{labelled, wrap};
 use crate::config::{Config, ConfigError, secret_file_of};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::model::{
-    Action, Phase, ProvisioningState, Status, Trigger, chain, hides_something, is_visible, shell_word, trim_blanks,
-    visible,
-};
+use crate::model::{ProvisioningState, Trigger, chain, shell_word, visible};
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::user_lookup::UserLookupError;
 use crate::store::StoreError;
+pub(super) use crate::view::{action_in_words, counted, local_time, shown, value_text, visible_json, with_ends};
 
 /// Exit codes.
 pub(super) const DONE: u8 = 0;
@@ -270,37 +267,6 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// `1 user`, `2 users`.
-pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
-    let ending = if number == N::from(1) { "" } else { "s" };
-    format!("{number} {what}{ending}")
-}
-
-/// A time to the second, in UTC, for documents.
-pub(super) fn seconds(at: Timestamp) -> String {
-    format!("{at:.0}")
-}
-
-/// A time to the second for people: in the zone of this machine, with its offset. `--since` takes it as it is.
-pub(super) fn local_time(at: Timestamp) -> String {
-    time_in(&TimeZone::system(), at)
-}
-
-fn time_in(zone: &TimeZone, at: Timestamp) -> String {
-    let local = at.to_zoned_datetime(zone.clone());
-    if local.offset().seconds() == 0 { seconds(at) } else { local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() }
-}
-
-/// The action, if it was carried out; otherwise what became of it.
-pub(super) fn action_in_words(action: Action, status: Status, phase: Option<Phase>) -> String {
-    match (status, phase) {
-        (_, Some(Phase::Ended)) => format!("hold ended: {action}"),
-        (Status::Success, _) => action.to_string(),
-        (Status::Held, _) => format!("would {action}"),
-        (Status::Failure | Status::Skipped, _) => format!("{action} ({status})"),
-    }
-}
-
 /// `is` or `are`.
 pub(super) fn is_or_are(number: usize) -> &'static str {
     if number == 1 { "is" } else { "are" }
@@ -359,23 +325,6 @@ pub(super) fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
-/// The same document: what hides something becomes an escape of JSON, which only strings can contain.
-pub(super) fn visible_json(json: String) -> String {
-    if !json.split('\n').any(hides_something) {
-        return json;
-    }
-    let mut shown = String::with_capacity(json.len());
-    for letter in json.chars() {
-        if letter == '\n' || is_visible(letter) {
-            shown.push(letter);
-        } else {
-            let mut units = [0; 2];
-            shown.extend(letter.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    shown
-}
-
 /// Prints why no cycle runs.
 pub(super) fn print_obstacles(config: &Config, paused: bool) -> std::io::Result<()> {
     if !config.provisioning.users {
@@ -387,27 +336,8 @@ pub(super) fn print_obstacles(config: &Config, paused: bool) -> std::io::Result<
     Ok(())
 }
 
-/// A JSON value as text without quotes; `nothing` stands for null.
-pub(super) fn value_text(value: &Value, nothing: &str) -> String {
-    match value {
-        Value::Null => nothing.to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// A value in quotes where its end would not be seen: it is empty, or has blanks around it.
-pub(super) fn with_ends(text: &str) -> String {
-    if text.is_empty() || trim_blanks(text) != text { format!("{text:?}") } else { text.to_owned() }
-}
-
 /// The minimum width of a table.
 const MIN_WIDTH: u16 = 60;
-
-/// Foreign text, such as a user name, for a cell of a table or within a line.
-pub(super) fn shown(text: &str) -> String {
-    visible(text).into_owned()
-}
 
 /// A table with these headers, as wide as the terminal.
 pub(super) fn table(headers: &[&str]) -> Table {
@@ -439,20 +369,6 @@ mod tests {
         let hint = systemd_run_hint("certificate", Path::new("/etc/learner-sync/b.toml"));
         assert!(hint.contains("certificate:/etc/learner-sync/b-certificate.pem"), "{hint}");
         assert!(hint.contains("private-key:/etc/learner-sync/b-private-key.pem"), "{hint}");
-    }
-
-    #[test]
-    fn times_for_people_are_local_and_have_their_offset() {
-        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        for (at, expected) in [
-            ("2026-01-02T03:04:05.9Z", "2026-01-02T04:04:05+01:00"),
-            ("2026-07-01T22:30:00Z", "2026-07-02T00:30:00+02:00"),
-        ] {
-            let at: Timestamp = at.parse().unwrap();
-            assert_eq!(time_in(&zone, at), expected);
-            assert_eq!(expected.parse::<Timestamp>().unwrap().as_second(), at.as_second());
-            assert_eq!(time_in(&TimeZone::UTC, at), seconds(at));
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod daemons;
 mod look;
 mod record;
+mod room;
 mod summary;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 pub use self::daemons::{KnownDaemon, daemon_warnings};
 pub use self::look::{DatabaseLook, disk_trouble, notify_daemon, with_hint};
 pub use self::record::{RecordPlaces, RecordedFinding, StatusRecord};
+pub use self::room::{LowRoom, low_room};
 pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary};
 pub(crate) use self::summary::{by_reason, total};
 use super::app::signed;

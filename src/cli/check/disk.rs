@@ -1,76 +1,16 @@
 //! The room that is left for the learner database and the state directory.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
 use super::Check;
 use crate::config::Config;
-use crate::files::{self, Room};
-use crate::runtime::Paths;
+use crate::runtime::status::{LowRoom, low_room};
 
 const NAME: &str = "disk";
-/// The log of SQLite takes up to 64 MiB, beside the tables and the cache.
-const FEW_BYTES: u64 = 100 << 20;
-const FEW_FILES: u64 = 100;
 
 /// Empty when there is enough room. One check for each disk.
 pub(super) fn disk_checks(config: &Config) -> Vec<Check> {
-    let Paths { database, daemon_lock, state_directory, .. } = Paths::new(config);
-    let database = database.as_deref().map(|file| (files::directory_of(file).unwrap_or(Path::new(".")), true, false));
-    // Without room for the cache each cycle compares in full. A new file needs an inode.
-    let state = (state_directory.as_path(), !daemon_lock.exists(), true);
-    let mut disks = BTreeSet::new();
-    let mut checks = Vec::new();
-    for (directory, is_needed, is_state) in database.into_iter().chain([state]) {
-        let Some((existing, room)) = files::room(directory) else { continue };
-        if !disks.insert(room.disk) {
-            continue;
-        }
-        checks.extend(judge(existing, room, is_needed, is_state));
-    }
-    checks
-}
-
-/// One line for each disk with little room.
-pub(in crate::cli) fn disk_warnings(config: &Config) -> Vec<String> {
-    disk_checks(config).into_iter().map(|Check { detail, .. }| detail).collect()
-}
-
-/// `is_needed` says that a cycle fails without room; `is_state` that it fails only without inodes.
-fn judge(path: &Path, room: Room, is_needed: bool, is_state: bool) -> Option<Check> {
-    let Room { bytes, files, disk: _ } = room;
-    let no_files = files == Some(0);
-    let is_full = bytes < Room::MINIMUM || no_files;
-    if !is_full && bytes >= FEW_BYTES && files.is_none_or(|files| files >= FEW_FILES) {
-        return None;
-    }
-    let inodes = files.map(|files| format!(" and {files} inodes")).unwrap_or_default();
-    let detail = format!("{} MiB{inodes} are free on the disk of {}", bytes >> 20, path.display());
-    let hint = "free disk space or inodes: without them no cycle can write".to_owned();
-    let ok = !(is_full && is_needed && (no_files || !is_state));
-    Some(Check { ok, hint: Some(hint), ..Check::passed(NAME, detail) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn little_room_is_a_warning_and_none_a_failure() {
-        let judged = |bytes, files, is_needed, is_state| {
-            let check = judge(Path::new("/data"), Room { bytes, files, disk: 1 }, is_needed, is_state);
-            check.map(|check| (check.ok, check.detail))
-        };
-        assert_eq!(judged(FEW_BYTES, None, true, false), None);
-        assert_eq!(judged(FEW_BYTES, Some(FEW_FILES), true, false), None);
-        let shown = |ok, room: &str| Some((ok, format!("{room} are free on the disk of /data")));
-        assert_eq!(judged(50 << 20, None, true, false), shown(true, "50 MiB"));
-        assert_eq!(judged(1 << 40, Some(99), true, false), shown(true, "1048576 MiB and 99 inodes"));
-        assert_eq!(judged(4096, Some(99), true, false), shown(false, "0 MiB and 99 inodes"));
-        assert_eq!(judged(1 << 40, Some(0), true, false), shown(false, "1048576 MiB and 0 inodes"));
-        // The state directory.
-        assert_eq!(judged(0, Some(99), true, true), shown(true, "0 MiB and 99 inodes"));
-        assert_eq!(judged(0, Some(0), true, true), shown(false, "0 MiB and 0 inodes"));
-        assert_eq!(judged(0, Some(0), false, true), shown(true, "0 MiB and 0 inodes"));
-    }
+    let check = |LowRoom { detail, is_failure }| {
+        let hint = "free disk space or inodes: without them no cycle can write".to_owned();
+        Check { ok: !is_failure, hint: Some(hint), ..Check::passed(NAME, detail) }
+    };
+    low_room(config).into_iter().map(check).collect()
 }

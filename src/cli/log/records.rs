@@ -3,32 +3,10 @@
 use std::io::{BufWriter, Stdout, Write};
 use std::marker::PhantomData;
 
-use comfy_table::{ColumnConstraint, Width};
-use serde_json::Value;
-
 use crate::cli::narrow::{PADDING, in_two_columns, table_width};
 use crate::cli::output::{OutputFormat, table, visible_json};
-use crate::cli::spreadsheet::csv_rows;
-use crate::store::{RowPage, RowRange, Store, StoreError};
-
-/// A kind of rows.
-pub(super) trait Records {
-    type Row;
-
-    /// The keys of a document, in the order of the columns of CSV.
-    const KEYS: &'static [&'static str];
-    /// The columns of a table, for reading.
-    const HEADERS: &'static [&'static str];
-    /// The sentence in place of an empty table.
-    const NOTHING: &'static str;
-
-    async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<Self::Row>, StoreError>;
-    fn as_json(row: &Self::Row) -> Value;
-    fn cells(row: &Self::Row) -> Vec<String>;
-
-    /// Two columns for a terminal that is too narrow for the table. The first is never broken.
-    fn narrow_cells(row: &Self::Row) -> [String; 2];
-}
+use crate::view::{Records, csv_rows};
+use comfy_table::{ColumnConstraint, Width};
 
 /// Prints rows as they arrive.
 pub(super) struct Printer<R> {

@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
-use super::entries::Entries;
 use super::open;
-use super::records::{Printer, Records};
-use crate::cli::decisions::NOTHING;
+use super::records::Printer;
 use crate::cli::narrow::{ListColumns, ListRow};
 use crate::cli::output::{
     DONE, FAILED, Failure, OutputFormat, action_in_words, local_time, print, print_json, print_labelled, shown,
@@ -13,6 +11,7 @@ use crate::cli::output::{
 };
 use crate::model::{Attribute, Reason};
 use crate::store::{LearnerDatabase, LogFilter, LogRow, NamedLearner, RowRange, Store};
+use crate::view::{Entries, NOTHING, Records};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -2,14 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::View;
-use crate::cli::output::seconds;
 use crate::model::{ClockFinding, LearnerId, LockHolder, Routes, StateReport};
 use crate::runtime::status::{CycleNumbers, KnownDaemon, LearnerNumbers, ReasonNumbers, StatusRecord, daemon_warnings};
 use crate::store::{FailingUser, HeldUser, SourceOverview};
+use crate::view::{StatusView, seconds};
 
-impl View {
-    pub(super) fn as_json(&self) -> Value {
+impl StatusView {
+    pub(in crate::cli) fn as_json(&self) -> Value {
         let StateReport { state, since, reason } = &self.report;
         let (summary, overview) = (self.summary.as_ref(), self.overview.as_ref());
         let users = |list: fn(&SourceOverview) -> Vec<Value>| overview.map(list);

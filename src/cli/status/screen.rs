@@ -6,29 +6,26 @@ use jiff::Timestamp;
 use rustix::termios::Winsize;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{View, WATCH_EVERY, runs_elsewhere};
+use super::WATCH_EVERY;
 use crate::cli::narrow::{ListColumns, ListRow, labelled};
 use crate::cli::output::{Failure, action_in_words, line_width, local_time, print_sentences, shown, visible_lines};
-use crate::cycle::ends_soon;
-use crate::model::{
-    Action, ClockFinding, ProvisioningState, Reason, Route, Routes, StateReport, Status, UnreadableRow,
-};
-use crate::plan::Counts;
-use crate::runtime::status::{
-    CycleNumbers, KnownDaemon, LearnerNumbers, StatusRecord, StatusSummary, by_reason, daemon_warnings, total,
-};
+use crate::model::{Action, ProvisioningState, Reason, StateReport, Status};
+use crate::runtime::status::{CycleNumbers, StatusRecord, StatusSummary, total};
 use crate::store::{FailingUser, HeldUser};
+use crate::view::{
+    ListedUsers, StatusView, cycle_in_words, cycle_numbers_in_words, learners_in_words, recreated_in_words,
+    routes_in_words, unreadable_in_words,
+};
 
 /// How many users of a list are shown without `--all`.
 const FIRST: usize = 5;
 /// The width of the labels.
 const LABEL: usize = 14;
-/// What is added to a daemon of several.
-const RAN_LAST: &str = "; ran the last cycle";
 const ALL: &str = "learner-sync status --all";
 
-impl View {
-    pub(super) fn screen(&self) -> String {
+impl StatusView {
+    /// The lines; with `all`, every user.
+    pub(in crate::cli) fn screen(&self, all: bool) -> String {
         let mut screen = Screen { text: String::new(), width: line_width() };
         self.add_state(&mut screen);
         self.add_daemon(&mut screen);
@@ -37,44 +34,25 @@ impl View {
             None => screen.line("Last cycle", "unknown, because the learner database cannot be read"),
         }
         self.add_warnings(&mut screen);
-        self.add_users(&mut screen);
+        self.add_users(&mut screen, all);
         screen.text
     }
 
     fn add_state(&self, screen: &mut Screen) {
-        let StateReport { state, since, reason } = &self.report;
-        let since = since.map(|since| format!(" since {}", local_time(since))).unwrap_or_default();
-        screen.line("State", &format!("{state}{since}"));
+        let StateReport { state, since: _, reason } = &self.report;
+        screen.line("State", &self.state_in_words());
         if *state != ProvisioningState::Ok {
             screen.line("", reason);
         }
-        // The word of the first state that applies hides that.
-        if let Some(since) = self.summary.as_ref().and_then(|summary| summary.failing_since)
-            && *state != ProvisioningState::Failing
-        {
-            screen.line("", &format!("failing since {}", local_time(since)));
+        if let Some(failure) = self.hidden_failure() {
+            screen.line("", &failure);
         }
     }
 
     fn add_daemon(&self, screen: &mut Screen) {
-        let daemon = match (&self.daemon, self.alive()) {
-            (Some(daemon), Some(StatusRecord { started_at, program, .. })) => {
-                let pid = daemon.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-                format!("running since {}{pid}, version {program}", local_time(*started_at))
-            }
-            (Some(daemon), None) => format!("running: {daemon}"),
-            (None, _) => match self.record.as_ref().map(|record| record.stopped_at) {
-                Some(Some(at)) => format!("not running; stopped at {}", local_time(at)),
-                Some(None) => "not running; it ended without a stop".to_owned(),
-                None => "not running".to_owned(),
-            },
-        };
-        let others: Vec<&KnownDaemon> = self.daemons.iter().filter(|other| !other.is_at(&self.place)).collect();
-        let ran_last = self.daemons.iter().any(|known| known.is_at(&self.place) && known.ran_last_cycle);
-        let ran_last = if ran_last && !others.is_empty() { RAN_LAST } else { "" };
-        screen.line("Daemon", &format!("{daemon}{ran_last}"));
-        for other in others {
-            screen.line("Other daemon", &known_daemon(other));
+        screen.line("Daemon", &self.daemon_in_words());
+        for other in self.other_daemons() {
+            screen.line("Other daemon", &other);
         }
         let path = self.config.display();
         match self.alive() {
@@ -113,25 +91,14 @@ impl View {
         if let Some(progress) = self.progress() {
             screen.line("", progress);
         }
-        let is_success = |last: &CycleNumbers| last.outcome.as_deref() == Some("success");
-        if let Some(success) =
-            summary.last_success.as_ref().filter(|_| !summary.last_cycle.as_ref().is_some_and(is_success))
-        {
-            screen.line("Last success", &in_words(success));
+        if let Some(success) = self.earlier_success() {
+            screen.line("Last success", &cycle_in_words(success));
         }
-        let runs = self.daemon.is_some() || runs_elsewhere(&self.daemons, &self.place);
-        let next = match (self.next_cycle_at(), runs) {
-            (_, false) => "no daemon is running".to_owned(),
-            (_, true) if !self.enabled => "none, because provisioning is disabled".to_owned(),
-            (_, true) if summary.paused => "none, because provisioning is paused".to_owned(),
-            (None, true) => "not scheduled yet".to_owned(),
-            (Some(at), true) => local_time(at),
-        };
-        screen.line("Next cycle", &next);
-        let LearnerNumbers { active, inactive, linked, active_unlinked } = summary.learners;
-        screen.line("Learners", &format!("{active} active, {inactive} inactive, {linked} linked to this application"));
-        if active_unlinked > 0 {
-            screen.line("", &format!("{active_unlinked} active but not linked to this application"));
+        screen.line("Next cycle", &self.next_cycle_in_words(summary));
+        let (learners, unlinked) = learners_in_words(summary.learners);
+        screen.line("Learners", &learners);
+        if let Some(unlinked) = unlinked {
+            screen.line("", &unlinked);
         }
         screen.line("Database", &format!("{}, schema version {}", self.database, summary.schema_version));
     }
@@ -143,84 +110,49 @@ impl View {
         if let Some(error) = &self.database_error {
             screen.line("", error);
         }
-        self.disk.iter().for_each(|warning| screen.line("Disk", warning));
-        daemon_warnings(&self.daemons).iter().for_each(|warning| screen.line("Warning", warning));
-        if !self.enabled {
-            screen.text("Provisioning is disabled: no cycle runs while provisioning.users = false.");
-        }
-        if let Some((since, by)) = self.pause() {
-            let since = since.map(|since| format!(" since {}", local_time(since))).unwrap_or_default();
-            let by = by.map(|by| format!(" by {}", shown(by))).unwrap_or_default();
-            let paused = format!("{since}{by}");
-            if !paused.is_empty() {
-                screen.line("Paused", paused.trim_start());
+        for (label, warning) in self.warnings() {
+            match label {
+                "" => screen.text(&warning),
+                label => screen.line(label, &warning),
             }
-            screen.text("Provisioning is paused; resume it with `learner-sync resume`.");
-        }
-        let ends_at = self.summary.as_ref().and_then(|summary| summary.credential_ends_at);
-        if let Some(warning) = ends_at.and_then(|end| ends_soon(end, self.now)) {
-            screen.line("Credential", &warning);
-        }
-        if let Some(warning) = self.clock().and_then(ClockFinding::warning) {
-            screen.line("Clock", &warning);
-        }
-        if self.is_last_cycle_in_the_future {
-            screen.line("Clock", "the last cycle lies in the future: the clock of this machine was or is wrong");
         }
     }
 
-    fn add_users(&self, screen: &mut Screen) {
+    fn add_users(&self, screen: &mut Screen, all: bool) {
         let Some(summary) = &self.summary else { return };
-        let (mut held, mut failing, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(overview) = &self.overview {
-            if !overview.unreadable.is_empty() {
-                screen.heading(&format!("Rows that cannot be read ({}):", overview.unreadable.len()));
-                screen.text(&list_unreadable(&overview.unreadable));
-            }
-            held = overview.held.users.clone();
-            (failing, skipped) = overview.failing.users.iter().partition(|user| user.reason.is_failure());
+        if let Some(overview) = self.overview.as_ref().filter(|overview| !overview.unreadable.is_empty()) {
+            screen.heading(&format!("Rows that cannot be read ({}):", overview.unreadable.len()));
+            screen.text(&unreadable_in_words(&overview.unreadable).join("\n"));
         }
+        let ListedUsers { held, failing, skipped } = self.users();
         // What the daemon recorded has no users, and `--all` does not change that.
         let lists = self.overview.is_some();
-        let shown = |users: usize| if self.all { users } else { users.min(FIRST) };
+        let shown = |users: usize| if all { users } else { users.min(FIRST) };
         let (shown_held, shown_failing, shown_skipped) =
             (shown(held.len()), shown(failing.len()), shown(skipped.len()));
-        let users = total(&summary.held);
-        if users > 0 {
-            let reasons = by_reason(&summary.held);
-            let advice = match summary.approved == users {
-                true => "all approved; the next cycle applies the changes",
-                false => "release with `learner-sync approve`",
-            };
-            screen.heading(&format!("Held ({users}); {advice}: {reasons}"));
+        if let Some((users, heading)) = Self::held_heading(summary) {
+            screen.heading(&heading);
             if shown_held > 0 {
-                screen.list(&held_list(&held[..shown_held]));
+                screen.list(&held_list(held[..shown_held].iter().copied()));
             }
             screen.others(users.saturating_sub(shown_held as u64), lists);
         }
-        let users = total(&summary.failing);
-        if users > 0 {
-            screen.heading(&format!("Failing ({users}): {}", by_reason(&summary.failing)));
-            screen.failing(&failing[..shown_failing], self.all);
+        if let Some((users, heading)) = Self::failing_heading(summary) {
+            screen.heading(&heading);
+            screen.failing(&failing[..shown_failing], all);
             screen.others(users.saturating_sub(shown_failing as u64), lists);
         }
-        let users = total(&summary.skipped);
-        if users > 0 {
-            screen.heading(&format!("Skipped ({users}): {}", by_reason(&summary.skipped)));
-            screen.failing(&skipped[..shown_skipped], self.all);
+        if let Some((users, heading)) = Self::skipped_heading(summary) {
+            screen.heading(&heading);
+            screen.failing(&skipped[..shown_skipped], all);
             screen.others(users.saturating_sub(shown_skipped as u64), lists);
         }
         if !lists && total(&summary.held) + total(&summary.failing) + total(&summary.skipped) > 0 {
             let what = if self.config_error.is_some() { "configuration" } else { "learner database" };
             screen.text(&format!("These users are listed when the {what} can be read again."));
         }
-        // Those have no record of their own.
-        let all =
-            summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map_or(0, |last| last.counts.skipped);
-        if let Some(others) = all.checked_sub(users).filter(|others| *others > 0) {
-            screen.text(&format!(
-                "The last cycle skipped {others} more: disabled accounts and users out of scope, without learners."
-            ));
+        if let Some(others) = Self::other_skipped(summary) {
+            screen.text(&others);
         }
         if summary.recreated > 0 {
             screen.text(&recreated_text(summary.recreated));
@@ -317,19 +249,8 @@ fn shortened(text: &str, length: usize) -> String {
     format!("{} …", &whole[..end])
 }
 
-/// The first rows, one line each.
-fn list_unreadable(rows: &[UnreadableRow]) -> String {
-    const SHOWN: usize = 10;
-    let shown = rows.iter().take(SHOWN).map(|row| shown(&row.to_string()));
-    let others = rows.len().checked_sub(SHOWN).filter(|others| *others > 0);
-    shown.chain(others.map(|others| format!("and {others} more"))).collect::<Vec<_>>().join("\n")
-}
-
 fn recreated_text(users: u64) -> String {
-    format!(
-        "\nUsers in conflict who may have new accounts and deleted former ones: {users}\nLook at them with \
-         `learner-sync approve --relink` before you approve deactivations."
-    )
+    format!("\n{}", recreated_in_words(users).join("\n"))
 }
 
 /// Points to the command that keeps these users from losing their learners.
@@ -340,45 +261,14 @@ pub(in crate::cli) fn print_recreated(users: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn known_daemon(KnownDaemon { host, pid, version, seen_at, alive, ran_last_cycle, .. }: &KnownDaemon) -> String {
-    let seen = match alive {
-        Some(false) => format!("not seen since {}", local_time(*seen_at)),
-        Some(true) | None => format!("last seen at {}", local_time(*seen_at)),
-    };
-    let ran_last = if *ran_last_cycle { RAN_LAST } else { "" };
-    format!("on {host}, pid {pid}, version {version}, {seen}{ran_last}")
-}
-
 fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {
-    screen.line(label, &in_words(last));
-    let CycleNumbers { outcome, error, .. } = last;
-    if outcome.is_none() {
-        return;
-    }
-    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = last.counts;
-    screen.line("", &format!("users in scope: {in_scope}; requests to Graph: {}", last.requests));
-    let changed = format!("{created} created, {updated} updated, {deactivated} deactivated, {reactivated} reactivated");
-    screen.line("", &format!("learners: {changed}"));
-    screen.line("", &format!("other users: {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held"));
-    if let Some(error) = error {
-        screen.line("", error);
-    }
-}
-
-fn in_words(numbers: &CycleNumbers) -> String {
-    let CycleNumbers { cycle, trigger, started_at, finished_at, outcome, .. } = numbers;
-    match (outcome, finished_at) {
-        (Some(outcome), Some(finished)) => {
-            let took = finished.duration_since(*started_at).as_secs();
-            format!("{outcome} at {}, after {took} s (cycle {cycle}, {trigger})", local_time(*finished))
-        }
-        _ => format!("started at {} (cycle {cycle}, {trigger}), not ended", local_time(*started_at)),
-    }
+    screen.line(label, &cycle_in_words(last));
+    cycle_numbers_in_words(last).iter().for_each(|line| screen.line("", line));
 }
 
 /// The held users as a list.
-pub(in crate::cli) fn held_list(held: &[HeldUser]) -> String {
-    let rows = held.iter().map(|user| {
+pub(in crate::cli) fn held_list<'h>(held: impl Iterator<Item = &'h HeldUser>) -> String {
+    let rows = held.map(|user| {
         let HeldUser { entra_id, action, reason, since, approved, learner, user_name, routes } = user;
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.as_ref().map(|learner| shown(&learner.to_string())).unwrap_or_default();
@@ -396,15 +286,6 @@ pub(in crate::cli) fn held_list(held: &[HeldUser]) -> String {
 }
 
 const HELD: ListColumns = ListColumns(&["action", "reason", "user", "learner", "since", "approved", "last assigned"]);
-
-/// `directly, through the group 0a1b…`
-fn routes_in_words(routes: &Routes) -> String {
-    let route = |route: &Route| match route {
-        Route::Direct => "directly".to_owned(),
-        Route::Group(group) => format!("through the group {group}"),
-    };
-    routes.as_slice().iter().map(route).collect::<Vec<_>>().join(", ")
-}
 
 #[cfg(test)]
 mod tests {

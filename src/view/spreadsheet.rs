@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::output::{value_text, visible_json};
+use super::words::{value_text, visible_json};
 use crate::model::visible;
 
 /// A row of cells for each of `documents`, with the values of `keys`.
-pub(super) fn csv_rows(
+pub(crate) fn csv_rows(
     keys: &[&str],
     with_header: bool,
     documents: impl Iterator<Item = Value>,

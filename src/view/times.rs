@@ -1,17 +1,15 @@
-//! Times as options give them.
+//! Times as options and the fields of the status page give them.
 
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime};
 use jiff::{Span, Timestamp, tz::TimeZone};
 
-use super::output::{Failure, USAGE};
-
 const FORMS: &str = "2026-01-02 or 2026-01-02 03:04 in local time, 2026-01-02T03:04:05Z, or an age such as 2h or 7d";
 
 /// A time whose meaning depends on the time zone and the present time.
 #[derive(Clone, Debug)]
-pub(super) enum GivenTime {
+pub(crate) enum GivenTime {
     Instant(Timestamp),
     Local(DateTime),
     Age(Span),
@@ -65,14 +63,14 @@ impl FromStr for GivenTime {
 impl GivenTime {
     /// The instant. A local time that a change of the clocks skips is the one an hour later; one that occurs twice is the
     /// first.
-    pub(super) fn at(&self, now: Timestamp, local: &TimeZone) -> Result<Timestamp, Failure> {
+    pub(crate) fn at(&self, now: Timestamp, local: &TimeZone) -> Result<Timestamp, String> {
         let instant = match self {
             Self::Instant(at) => Ok(*at),
             Self::Local(time) => local.to_timestamp(*time),
             // A day of an age has 24 hours.
             Self::Age(age) => now.to_zoned_datetime(TimeZone::UTC).checked_sub(*age).map(|at| at.timestamp()),
         };
-        instant.map_err(|_| Failure::new(USAGE, format!("the time is out of range; write {FORMS}")))
+        instant.map_err(|_| format!("the time is out of range; write {FORMS}"))
     }
 }
 

@@ -2,16 +2,33 @@
 
 use serde_json::{Map, Value, json};
 
-use super::records::Records;
-use crate::cli::decisions::{NOTHING, short_change};
-use crate::cli::output::{action_in_words, counted, local_time, seconds, shown, value_text};
+use super::words::{NOTHING, action_in_words, counted, local_time, seconds, short_change, shown, value_text};
 use crate::model::{LearnerId, Outcome, Phase};
 use crate::plan::Counts;
 use crate::runtime::status::CycleNumbers;
 use crate::store::{AuditRow, CycleRow, LogFilter, LogRow, RowPage, RowRange, Store, StoreError};
 
+/// A kind of rows.
+pub(crate) trait Records {
+    type Row;
+
+    /// The keys of a document, in the order of the columns of CSV.
+    const KEYS: &'static [&'static str];
+    /// The columns of a table, for reading.
+    const HEADERS: &'static [&'static str];
+    /// The sentence in place of an empty table.
+    const NOTHING: &'static str;
+
+    async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<Self::Row>, StoreError>;
+    fn as_json(row: &Self::Row) -> Value;
+    fn cells(row: &Self::Row) -> Vec<String>;
+
+    /// Two columns for a terminal that is too narrow for the table. The first is never broken.
+    fn narrow_cells(row: &Self::Row) -> [String; 2];
+}
+
 /// The provisioning log.
-pub(super) struct Entries(pub(super) LogFilter);
+pub(crate) struct Entries(pub(crate) LogFilter);
 
 impl Records for Entries {
     type Row = LogRow;
@@ -102,7 +119,7 @@ fn short(change: &Value) -> String {
 }
 
 /// The audit log.
-pub(super) struct Audit;
+pub(crate) struct Audit;
 
 impl Records for Audit {
     type Row = AuditRow;
@@ -161,7 +178,7 @@ fn audit_in_words(action: &str, fields: &Map<String, Value>) -> String {
 }
 
 /// The cycles.
-pub(super) struct Cycles;
+pub(crate) struct Cycles;
 
 impl Records for Cycles {
     type Row = CycleRow;
