@@ -40,8 +40,8 @@ use self::output::{Failure, FailureDocument};
 use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
-use crate::runtime::learner_database;
 use crate::runtime::status::notify_daemon;
+use crate::runtime::{learner_database, used_databases};
 use crate::store::{Access, LearnerDatabase, Store};
 
 /// The threads that wait for requests and signals.
@@ -119,6 +119,10 @@ struct Context {
 impl Context {
     fn learners(&self) -> Result<LearnerDatabase, Failure> {
         Ok(learner_database(&self.config, &self.environment)?)
+    }
+
+    async fn check_owner(&self) -> Result<(), Failure> {
+        owner::check_owner(&self.config, &used_databases(&self.config, &self.environment)).await
     }
 
     /// Opens the learner database to write, unless it has an older schema: only a cycle migrates it.
@@ -213,7 +217,7 @@ fn check_descriptors() -> Result<(), Failure> {
 impl Command {
     async fn run(self, context: Context) -> Result<u8, Failure> {
         if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_)) {
-            owner::check_owner(&context.config).await?;
+            context.check_owner().await?;
         }
         let changes =
             matches!(self, Self::Sync(_) | Self::Provision(_) | Self::Approve(_) | Self::Pause | Self::Resume);

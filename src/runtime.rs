@@ -12,7 +12,7 @@ mod registration;
 pub mod status;
 pub mod user_lookup;
 
-pub use self::app::{App, AppError, compile_rules, configured_source, learner_database};
+pub use self::app::{App, AppError, compile_rules, configured_source, learner_database, used_databases};
 pub use self::paths::Paths;
 pub(crate) use self::registration::MAX_BACKOFF;
 pub use self::registration::{daemon_place, is_shared, registration, take_over_after, turn_limits};

@@ -10,7 +10,7 @@
 //! - `error` is [`StoreError`].
 //! - `table` is the layout of the learners table, our own or the platform's.
 //! - `schema` creates and migrates the tables.
-//! - `location` and `handle` are where a database is, and an open one.
+//! - `location`, `used_databases` and `handle` are where a database is, whether it was in use, and an open one.
 //! - `state`, `audit`, `cycles`, `cycle_lock`, `daemons`, `schedule`, `read`, `write`, `administration` and `take_over`
 //!   work with an open database.
 //! - `open` inspects, opens and copies databases.
@@ -31,6 +31,7 @@ mod schema;
 mod state;
 mod table;
 mod take_over;
+mod used_databases;
 mod write;
 
 #[cfg(test)]
@@ -53,5 +54,6 @@ pub use self::read::{
 pub use self::schedule::{Succession, Turn, TurnLimits};
 pub use self::state::{CredentialCheck, DatabaseState};
 pub use self::take_over::SourceRecords;
+pub use self::used_databases::UsedDatabases;
 pub use self::write::{Applied, Bookkeeping, Fence, Refused, WriteContext};
 pub use crate::files::SecretSource;

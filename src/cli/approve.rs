@@ -11,7 +11,7 @@ use super::output::{DONE, FAILED, Failure, USAGE, counted, is_or_are, print, pri
 use super::status::{held_list, print_recreated};
 use crate::model::{Clock, ClockFinding, is_valid_approval_age};
 use crate::runtime::{Paths, configured_source};
-use crate::store::{HeldUser, StoreError};
+use crate::store::{Access, HeldUser, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -40,7 +40,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if yes && !admit && expect.is_none() {
         return Err(Failure::new(USAGE, "--yes needs --expect N, the number of users that you saw"));
     }
-    if let Some(path) = Paths::new(&context.config).database.filter(|path| !path.exists()) {
+    if let Some(path) = Paths::new(&context.config).database
+        && !Store::inspect(context.learners()?, Access::ReadOnly).await?.exists()
+    {
         return Err(StoreError::Missing { path }.into());
     }
     let actor = super::actor(&context.environment);

@@ -15,14 +15,23 @@ use crate::config::Config;
 use crate::files;
 use crate::model::shell_word;
 use crate::runtime::Paths;
-use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError};
+use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError, UsedDatabases};
 
 const DATABASE_URL: &str = "learners.database_url";
 /// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Refuses a learner database or state directory of another user.
-pub(super) async fn check_owner(config: &Config) -> Result<(), Failure> {
+/// Refuses a learner database or state directory of another user. A lost database is reported when it is opened: until its
+/// disk is mounted again, root may own the directory in its place.
+pub(super) async fn check_owner(config: &Config, used: &UsedDatabases) -> Result<(), Failure> {
+    match Paths::new(config).database {
+        Some(path) if used.has_lost(&path) => Ok(()),
+        Some(_) | None => check_owner_to_create(config).await,
+    }
+}
+
+/// Like [`check_owner`], for a command that creates a lost database again.
+pub(super) async fn check_owner_to_create(config: &Config) -> Result<(), Failure> {
     if let Some(path) = Paths::new(config).database {
         check_database_file(config, &path).await?;
     }
@@ -56,7 +65,7 @@ async fn check_database_file(config: &Config, path: &Path) -> Result<(), Failure
     if owner == 0 {
         // Other programs have databases too.
         let place = DatabaseLocation::File(path.to_owned());
-        let database = LearnerDatabase { place, table: config.learners.table.clone() };
+        let database = LearnerDatabase { place, table: config.learners.table.clone(), used: None };
         Store::inspect(database, Access::ReadOnly).await?;
     }
     Err(belongs_to(config, path, owner))

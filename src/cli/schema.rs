@@ -6,7 +6,7 @@ use crate::runtime::Paths;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::preflight::Preflight;
-use crate::store::{MigrationResult, Store};
+use crate::store::{LearnerDatabase, MigrationResult, Store};
 
 const APPLY: &str = "learner-sync schema apply";
 
@@ -46,7 +46,7 @@ pub(super) async fn run(context: Context, command: SchemaCommand) -> Result<u8, 
             let learners = context.learners()?;
             // Only then is the database opened, and even to read, SQLite creates files beside its own.
             if learners.table.is_some() && Paths::new(&context.config).database.is_some() {
-                owner::check_owner(&context.config).await?;
+                owner::check_owner_to_create(&context.config).await?;
             }
             print(&Store::script(learners, usize::from(from), writer.as_deref()).await?)?;
             Ok(DONE)
@@ -59,8 +59,10 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     // The lock of a server is in the server, so nothing on this machine is needed.
     let _lock = match Paths::new(&context.config).database {
         Some(_) => {
-            owner::check_owner(&context.config).await?;
-            let preflight = Preflight::inspect(&context.config, &context.learners()?).await?;
+            owner::check_owner_to_create(&context.config).await?;
+            // A lost file may be created again: that is what this command asks for.
+            let learners = LearnerDatabase { used: None, ..context.learners()? };
+            let preflight = Preflight::inspect(&context.config, &learners).await?;
             preflight.create_directories()?;
             Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY).map_err(LockedCycleError::from)?)
         }

@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::model::{ProvisioningState, system_clock};
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::{DatabaseLook, RecordPlaces, with_hint};
-use crate::runtime::{Paths, learner_database};
+use crate::runtime::{Paths, learner_database, used_databases};
 use crate::view::StatusView;
 
 /// How often `--watch` looks again.
@@ -98,7 +98,7 @@ async fn read(path: &Path, environment: &BTreeMap<String, String>, all: bool) ->
     match config::load(path, environment) {
         Ok(config) => {
             logging::start_once(&config)?;
-            owner::check_owner(&config).await?;
+            owner::check_owner(&config, &used_databases(&config, environment)).await?;
             live(&config, environment, all, now).await
         }
         Err(error) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::status::{CycleNumbers, RecordPlaces};
 use crate::auth::{Authenticator, Certificate, Credential, Identity, Network, NetworkError, Proof, http_client};
 use crate::config::{self, Config, ConfigError, CredentialConfig, DatabaseConfig};
 use crate::cycle::Rules;
@@ -14,7 +15,7 @@ use crate::mapping::{Mapping, MappingProblem};
 use crate::model::{Clock, Restrictions, Selection, Table, UserList};
 use crate::plan::Limits;
 use crate::scope::{FilterProblem, Scope};
-use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, PostgresServer};
+use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, PostgresServer, UsedDatabases};
 
 /// Everything that outlives a cycle.
 #[derive(Debug)]
@@ -189,7 +190,23 @@ pub fn learner_database(
             DatabaseLocation::Server(PostgresServer { url: url.clone(), url_place, password, response_timeout })
         }
     };
-    Ok(LearnerDatabase { place, table: config.learners.table.clone() })
+    let used = Some(used_databases(config, environment));
+    Ok(LearnerDatabase { place, table: config.learners.table.clone(), used })
+}
+
+/// What is known of earlier cycles in the learner database, without opening it.
+pub fn used_databases(config: &Config, environment: &BTreeMap<String, String>) -> UsedDatabases {
+    let directory = &config.state.directory;
+    let used = UsedDatabases::in_directory(directory);
+    if let DatabaseConfig::Sqlite { path } = &config.learners.database
+        && let Some(record) = RecordPlaces::new(&config.path, Some(directory), environment).read()
+        && record.database == path.display().to_string()
+        && let Some(summary) = record.summary
+        && (summary.last_success.is_some() || summary.last_cycle.as_ref().is_some_and(CycleNumbers::is_complete))
+    {
+        used.note();
+    }
+    used
 }
 
 /// The source of this configuration, as far as it is known without asking Graph.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -12,7 +13,7 @@ use super::registration::{daemon_place, turn_limits};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAudit, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
-use crate::model::{CycleTime, LockHolder, chain};
+use crate::model::{CycleTime, LockHolder, Outcome, chain};
 use crate::progress::Stage;
 use crate::store::{Store, StoreError, Succession, Turn};
 
@@ -136,6 +137,7 @@ pub async fn run_locked_cycle(
     let RunOptions { request, force, .. } = options;
     let cycle = cycle::run(context, CycleOptions { request, now, only: found.as_ref(), force }, stop);
     let ended = store.with_signs_of_life(cycle).await;
+    record_use(app, ended.as_ref().ok(), now);
     let time = ended.as_ref().map_or_else(|_| CycleTime::new(now, None, None), |report| report.time);
     expire_log(&store, app.config.log.retention, time).await;
     reached(Step::LogExpired);
@@ -145,6 +147,16 @@ pub async fn run_locked_cycle(
     }
     reached(Step::DatabaseClosed);
     Ok(ended?)
+}
+
+/// Records that a cycle has completed in the learner database, so that a missing file is not created again.
+fn record_use(app: &App, report: Option<&Report>, now: Timestamp) {
+    let is_complete = |report: &Report| matches!(report.outcome, Outcome::Success | Outcome::Partial | Outcome::Held);
+    if let Some(used) = app.learners.used.as_ref().filter(|_| report.is_some_and(is_complete))
+        && let Err(error) = used.record(&app.learners.place, now)
+    {
+        tracing::warn!("cannot record in state.directory that the learner database is in use: {error}");
+    }
 }
 
 /// Records that the daemon begins a cycle.

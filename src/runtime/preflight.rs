@@ -71,7 +71,7 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         StoreError::CannotOpen { source, .. } => {
             !source.downcast_ref().is_some_and(files::is_shortage) && !files::are_descriptors_exhausted()
         }
-         StoreError::NotADatabase { .. }
+        StoreError::NotADatabase { .. }
         | StoreError::Foreign { .. }
         | StoreError::NotOurs { .. }
         | StoreError::StateDamaged { .. }
@@ -83,6 +83,8 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Paused
         | StoreError::IdsExhausted { .. }
         | StoreError::Missing { .. }
+        // A disk may be mounted again without any change of ours.
+        | StoreError::Vanished { .. }
         | StoreError::Older { .. }
         | StoreError::NotTheOwner { .. }
         | StoreError::NotGranted { .. }
@@ -162,7 +164,9 @@ pub fn inspect_disk(config: &Config, exists: bool) -> Result<(), PreflightError>
             |file: &Path, source: io::Error| StoreError::CannotOpen { path: file.to_owned(), source: source.into() };
         match path.metadata() {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !exists => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return if exists { Err(StoreError::Vanished { path }.into()) } else { Ok(()) };
+            }
             Err(error) => return Err(cannot_open(&path, error).into()),
         }
         let directory = files::directory_of(&path).unwrap_or(Path::new("."));

@@ -79,6 +79,12 @@ pub enum StoreError {
         /// The expected file.
         path: PathBuf,
     },
+    /// A cycle has completed in this file, and now it is missing or empty. It was not created again.
+    #[error("the learner database {} is missing or empty, although cycles have completed in it", path.display())]
+    Vanished {
+        /// The expected file.
+        path: PathBuf,
+    },
     /// The file has another format.
     #[error("{} is not an SQLite database", path.display())]
     NotADatabase {
@@ -314,6 +320,7 @@ impl StoreError {
     pub fn passes(&self) -> bool {
         match self {
             Self::Missing { .. }
+            | Self::Vanished { .. }
             | Self::NoConnection { .. }
             | Self::ReadOnly { .. }
             | Self::Database(DbError::Busy(_) | DbError::Lost(_)) => true,
@@ -352,6 +359,9 @@ impl StoreError {
                 format!("the service user must own {} and be able to write to its directory", path.display())
             }),
             Self::ReadOnly { why, .. } => read_only_hint(why),
+            Self::Vanished { .. } => "mount its disk, or restore a backup: learner-sync guide backup. To begin with an empty \
+                                      database instead, run: learner-sync schema apply"
+                .to_owned(),
             Self::NotADatabase { .. } => "name another file in learners.database_url".to_owned(),
             Self::Foreign { .. } => "name another file in learners.database_url; if this is the platform's own database, \
                                      create the table learners in it first"

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::db::PostgresServer;
+use super::used_databases::UsedDatabases;
 use crate::model::Table;
 
 /// The SQLite file or the PostgreSQL server of a learner database.
@@ -31,6 +32,8 @@ pub struct LearnerDatabase {
     pub place: DatabaseLocation,
     /// An external table. Without one the table is `learners`, which is created when missing.
     pub table: Option<Table>,
+    /// Protects a file that has been in use; without it a missing file is created.
+    pub used: Option<UsedDatabases>,
 }
 
 impl From<&Self> for LearnerDatabase {

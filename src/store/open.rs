@@ -36,6 +36,9 @@ impl Store {
     pub async fn inspect(database: impl Into<LearnerDatabase>, access: Access) -> Result<Inspected, StoreError> {
         let database = database.into();
         let table = database.table.as_ref();
+        if let (DatabaseLocation::File(path), Some(used)) = (&database.place, &database.used) {
+            used.check(path)?;
+        }
         let exists = match (&database.place, access) {
             (DatabaseLocation::File(path), Access::ReadWrite) => file::inspect_to_write(path, table).await?,
             (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) => {
@@ -48,10 +51,10 @@ impl Store {
 
     /// Opens a learner database that was inspected.
     pub async fn open_inspected(inspected: &Inspected) -> Result<Self, StoreError> {
-        let Inspected { database: LearnerDatabase { place, table }, access, exists } = inspected;
+        let Inspected { database: LearnerDatabase { place, table, used: _ }, access, exists } = inspected;
         let external = table.as_ref();
         let (connection, layout) = match (place, access) {
-            (DatabaseLocation::File(path), Access::ReadWrite) => file::open_to_write(path, external).await?,
+            (DatabaseLocation::File(path), Access::ReadWrite) => file::open_to_write(path, external, !exists).await?,
             (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) if !exists => {
                 return Err(StoreError::Missing { path: path.clone() });
             }
@@ -92,7 +95,7 @@ impl Store {
     /// Copies the learners into a database in memory with our tables, as the first cycle would find them. The database is
     /// only read.
     pub async fn copy_in_memory(database: impl Into<LearnerDatabase>) -> Result<Self, StoreError> {
-        let LearnerDatabase { place, table } = database.into();
+        let LearnerDatabase { place, table, used: _ } = database.into();
         let mut source = connect_to_read(&place).await?;
         let copy = copy::copy_learners(&mut source, table.as_ref()).await;
         source.close().await?;

@@ -46,13 +46,13 @@ mod servers;
 
 impl<P: AsRef<Path> + ?Sized> From<&P> for LearnerDatabase {
     fn from(path: &P) -> Self {
-        Self { place: DatabaseLocation::File(path.as_ref().to_owned()), table: None }
+        Self { place: DatabaseLocation::File(path.as_ref().to_owned()), table: None, used: None }
     }
 }
 
 impl From<DatabaseLocation> for LearnerDatabase {
     fn from(place: DatabaseLocation) -> Self {
-        Self { place, table: None }
+        Self { place, table: None, used: None }
     }
 }
 

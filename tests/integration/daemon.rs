@@ -2,6 +2,7 @@
 
 mod after_a_fix;
 mod crash;
+mod lost_database;
 mod reload;
 mod second;
 mod signals;

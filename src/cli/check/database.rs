@@ -1,8 +1,8 @@
 //! The checks of the disk and of the learner database.
 
 use super::{Check, DATABASE};
+use crate::cli::Context;
 use crate::cli::output::counted;
-use crate::cli::{Context, owner};
 use crate::runtime::configured_source;
 use crate::runtime::preflight::{self, PreflightError};
 use crate::store::{Access, HostReport, LearnerDatabase, Store, StoreError, TableFault};
@@ -13,7 +13,7 @@ const SPLIT_HINT: &str = "a cycle writes to the first of them; stop the others, 
 /// Opens the database, or checks that it could be created. Nothing is created: root may run `check` first, and the
 /// service user could not write to a file of root's.
 pub(super) async fn database_check(context: &Context) -> Check {
-    if let Err(error) = owner::check_owner(&context.config).await {
+    if let Err(error) = context.check_owner().await {
         return Check { ok: false, hint: error.hint, ..Check::passed(DATABASE, error.message) };
     }
     let learners = match context.learners() {

@@ -40,6 +40,14 @@ pub struct CycleNumbers {
     pub full_comparison: Option<bool>,
 }
 
+impl CycleNumbers {
+    /// Whether it decided about every user.
+    pub fn is_complete(&self) -> bool {
+        let outcome = self.outcome.as_deref();
+        [Outcome::Success, Outcome::Partial, Outcome::Held].iter().any(|complete| outcome == Some(complete.as_str()))
+    }
+}
+
 impl From<&CycleRow> for CycleNumbers {
     fn from(row: &CycleRow) -> Self {
         let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error, .. } = row;

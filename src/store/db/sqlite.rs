@@ -39,9 +39,9 @@ async fn connect(options: SqliteConnectOptions, path: Option<&Path>) -> Result<C
     Ok(Connection::Sqlite(SqliteFile { connection, path: path.map(Path::to_owned) }))
 }
 
-/// Opens the file to write; creates it if it is missing.
-pub(crate) async fn connect_to_write(path: &Path) -> Result<Connection, DbError> {
-    connect(options().filename(path).create_if_missing(true), Some(path)).await
+/// Opens the file to write; with `create`, a missing file is created.
+pub(crate) async fn connect_to_write(path: &Path, create: bool) -> Result<Connection, DbError> {
+    connect(options().filename(path).create_if_missing(create), Some(path)).await
 }
 
 /// Opens the file to read only.

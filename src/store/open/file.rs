@@ -10,13 +10,18 @@ use crate::store::error::StoreError;
 use crate::store::schema;
 use crate::store::table::{Layout, missing_file};
 
-/// Opens an inspected file to write. Creates the file, its directory and the tables when they are missing.
-pub(super) async fn open_to_write(path: &Path, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
-    if let Some(directory) = files::directory_of(path) {
+/// Opens an inspected file to write. Creates the tables when they are missing, and with `create` the file and its directory:
+/// a file that has vanished since the inspection is not created.
+pub(super) async fn open_to_write(
+    path: &Path,
+    external: Option<&Table>,
+    create: bool,
+) -> Result<(Connection, Layout), StoreError> {
+    if let Some(directory) = files::directory_of(path).filter(|_| create) {
         std::fs::create_dir_all(directory).map_err(|error| cannot_open(path, error))?;
     }
     let opened = async {
-        let mut connection = sqlite::connect_to_write(path).await?;
+        let mut connection = sqlite::connect_to_write(path, create).await?;
         let layout = migrate(&mut connection, external).await;
         close_refused(connection, layout).await
     };

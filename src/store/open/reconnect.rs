@@ -26,7 +26,7 @@ impl Store {
     /// as a server may be silent; returns whether it has succeeded. The database may then be another one than before, so
     /// nothing that was read from it holds any more.
     pub async fn reconnect(&self) -> bool {
-        let Some(LearnerDatabase { place: DatabaseLocation::Server(server), table }) = self.origin() else {
+        let Some(LearnerDatabase { place: DatabaseLocation::Server(server), table, used: _ }) = self.origin() else {
             return false;
         };
         let connected = tokio::time::timeout(server.response_timeout, async {

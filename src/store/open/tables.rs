@@ -33,7 +33,8 @@ impl Store {
         command: &str,
         writer: Option<&str>,
     ) -> Result<MigrationResult, StoreError> {
-        let database = database.into();
+        // An administrator asks for the tables, also in the place of a file that has been lost.
+        let database = LearnerDatabase { used: None, ..database.into() };
         match &database.place {
             DatabaseLocation::File(_) => migrate_file(&database).await,
             DatabaseLocation::Server(server) => {
@@ -52,7 +53,7 @@ impl Store {
         from: usize,
         writer: Option<&str>,
     ) -> Result<String, StoreError> {
-        let LearnerDatabase { place, table } = database.into();
+        let LearnerDatabase { place, table, used: _ } = database.into();
         let external = table.as_ref();
         let layout = match external {
             None => Layout::standard(),
