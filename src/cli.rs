@@ -37,10 +37,10 @@ use rustix::fs::Mode;
 
 use self::mapping::MappingCommand;
 use self::output::{Failure, FailureDocument};
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
-use crate::runtime::status::notify_daemon;
+use crate::runtime::status::{RecordPlaces, notify_daemon};
 use crate::runtime::{learner_database, used_databases};
 use crate::store::{Access, LearnerDatabase, Store};
 
@@ -185,8 +185,13 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     if let Command::Status(arguments) = command {
         return with_runtime(status::run(path, &environment, arguments));
     }
-    let config = config::load(path, &environment)?;
-    logging::start_once(&config)?;
+    let config = match config::load(path, &environment) {
+        Ok(config) => {
+            logging::start_once(&config)?;
+            config
+        }
+        Err(error) => command.config_of_daemon(path, &environment, error)?,
+    };
     with_runtime(command.run(Context { config, environment }))
 }
 
@@ -251,6 +256,40 @@ impl Command {
             notify_daemon(&config);
         }
         result
+    }
+
+    /// Whether the command needs only the learner database, and may use what the running daemon has loaded.
+    fn works_with_record(&self) -> bool {
+        match self {
+            Self::Pause | Self::Resume | Self::Log(_) | Self::Resync(_) => true,
+            Self::Approve(arguments) => arguments.is_of_held_users(),
+            _ => false,
+        }
+    }
+
+    /// The settings that the running daemon has recorded: a mistake in the file must not keep an administrator from pausing
+    /// it.
+    fn config_of_daemon(
+        &self,
+        path: &Path,
+        environment: &BTreeMap<String, String>,
+        error: ConfigError,
+    ) -> Result<Config, Failure> {
+        let directory = config::guess_state_directory(path, environment);
+        let running = || {
+            let record = RecordPlaces::new(path, Some(&directory), environment).read()?;
+            let daemon = record.holder()?;
+            Some((daemon, config::load_recorded(path, &record.settings?).ok()?))
+        };
+        let Some((daemon, config)) = self.works_with_record().then(running).flatten() else {
+            return Err(error.into());
+        };
+        logging::start_once(&config)?;
+        tracing::warn!(
+            "the configuration file cannot be used as it is now, so this command uses what the daemon has loaded \
+             ({daemon}): {error}"
+        );
+        Ok(config)
     }
 
     /// The document that the command prints on standard output when it fails.

@@ -5,7 +5,7 @@
 //!
 //! `reader` finds typed values and their positions, `sections` defines the keys, `formats` and `database` parse values,
 //! `mapping`, `filters`, `table` and `http` read their sections, `secrets` reads the files of secrets, `instance` names the
-//! unit of a configuration and its files, and `first` writes the configuration of a new installation.
+//! unit of a configuration and its files, `recorded` is what a daemon records of it, and `first` writes the configuration of a new installation.
 
 mod database;
 mod filters;
@@ -16,6 +16,7 @@ mod instance;
 mod mapping;
 mod problem;
 mod reader;
+mod recorded;
 mod secrets;
 mod sections;
 mod table;
@@ -37,6 +38,7 @@ pub use http::{HttpConfig, ListenAddress};
 pub(crate) use instance::{has_unit, instance_of, secret_file_of, state_directory_of, unit_of};
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
+pub use recorded::{RecordedSettings, load_recorded};
 
 /// All settings. Secrets are not part of it, only the paths of their files.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Problems that do not prevent operation, to be logged once.
     pub warnings: Vec<String>,
+    /// The part of the settings that the daemon may record.
+    recordable: RecordedSettings,
 }
 
 /// `[entra]`: the connection to Entra ID and Graph.
@@ -339,6 +343,7 @@ fn parse(path: &Path, text: &str, environment: &BTreeMap<String, String>) -> Res
     let problems = reader.into_problems();
     match sections {
         Some(mut config) if problems.is_empty() => {
+            config.recordable = RecordedSettings::of(text, environment);
             config.warnings = near_misses;
             config.warnings.append(&mut config.exposed_secrets());
             Ok(config)
@@ -365,6 +370,7 @@ fn read_sections(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
         http: http::read(reader),
         log: sections::log(reader),
         warnings: Vec::new(),
+        recordable: RecordedSettings::default(),
         // Last, so that the problems of all sections are recorded.
         entra: entra?,
         app: app?,

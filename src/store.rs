@@ -10,7 +10,7 @@
 //! - `error` is [`StoreError`].
 //! - `table` is the layout of the learners table, our own or the platform's.
 //! - `schema` creates and migrates the tables.
-//! - `location`, `used_databases` and `handle` are where a database is, whether it was in use, and an open one.
+//! - `used_databases`, `location` and `handle` are: whether a file was in use, where a database is, and an open one.
 //! - `state`, `audit`, `cycles`, `cycle_lock`, `daemons`, `schedule`, `read`, `write`, `administration` and `take_over`
 //!   work with an open database.
 //! - `open` inspects, opens and copies databases.

@@ -32,6 +32,13 @@ pub(super) struct Arguments {
     take_over: Option<FormerSource>,
 }
 
+impl Arguments {
+    /// Whether it shows and releases held users, for which Graph is not asked.
+    pub(super) fn is_of_held_users(&self) -> bool {
+        !self.source && !self.relink
+    }
+}
+
 /// Exit code 1: what was asked for did not happen.
 const CANCELLED: &str = "cancelled; nothing was approved";
 

@@ -16,7 +16,7 @@ use super::formats;
 use super::problem::{ConfigPosition, ConfigProblem, Positions};
 
 /// The prefix of environment variables that are settings.
-const PREFIX: &str = "LEARNER_SYNC_";
+pub(super) const PREFIX: &str = "LEARNER_SYNC_";
 
 /// The settings, and the problems found so far.
 pub(super) struct Reader<'a> {

@@ -110,6 +110,10 @@ fn three_keys_are_required() {
             retention: 7776000s,
         },
         warnings: [],
+        recordable: RecordedSettings {
+            toml: "",
+            variables: {},
+        },
     }
     "#);
 }
@@ -546,6 +550,7 @@ fn the_shipped_file_has_three_placeholders_and_the_defaults() {
 /// The configuration without positions of keys.
 fn without_positions(mut config: Config) -> Config {
     config.learners.database_position.clear();
+    config.recordable = RecordedSettings::default();
     config
 }
 
@@ -576,8 +581,38 @@ impl Config {
     /// Shortens snapshots: the default mapping has its own tests.
     fn without_mapping(self) -> Self {
         assert_eq!(self.mapping, default_entries());
-        Self { mapping: Vec::new(), ..self }
+        Self { mapping: Vec::new(), recordable: Default::default(), ..self }
     }
+}
+
+#[test]
+fn a_daemon_records_what_leads_to_its_database_and_nothing_else() {
+    let text = format!(
+        "{REQUIRED}[scope]\nonly = [\"ada@example.org\"] # a comment\n[safety]\nprotected = [\"ada@example.org\"]\n\
+         [learners]\ndatabase_url = \"sqlite:///one.db\"\npassword_file = \"/password\"\nmatch_attribute = \"emails[type eq \\\"work\\\"].value\"\n\
+         [entra.credential]\nsecret_file = \"/secret\"\n[state]\ndirectory = \"/one\"\n"
+    );
+    let environment = [
+        ("LEARNER_SYNC_CLIENT_SECRET", "letmein"),
+        ("LEARNER_SYNC_ENTRA__PROXY", "http://ada@proxy.example.org"),
+        ("LEARNER_SYNC_SCHEDULE__MIN_INTERVAL", "1s"),
+        ("LEARNER_SYNC_LEARNERS__PASSWORD_FILE", "/other-password"),
+        ("PGPASSWORD", "letmein"),
+    ];
+    let mut config = load_text(&text, &environment).unwrap();
+    // As after a reload of a file in which they have changed.
+    config.learners.database = DatabaseConfig::Sqlite { path: "/two.db".into() };
+    config.learners.password_file = None;
+    let settings = config.settings_to_record();
+    let record = serde_json::to_string(&settings).unwrap();
+    for other in ["ada", "letmein", "comment", "one.db", "password"] {
+        assert!(!record.contains(other), "{other}: {record}");
+    }
+    let loaded = load_recorded(&config.path, &settings).unwrap();
+    let position = loaded.learners.database_position.clone();
+    assert_eq!(loaded.learners, LearnersConfig { database_position: position, ..config.learners.clone() });
+    assert_eq!((&loaded.state, &loaded.app, &loaded.schedule), (&config.state, &config.app, &config.schedule));
+    assert_eq!(loaded.mapping, config.mapping);
 }
 
 #[test]

@@ -104,6 +104,7 @@ mod tests {
             lock: "/l".into(),
             pid: number,
             program: String::new(),
+            settings: None,
             database: String::new(),
             started_at: at,
             written_at: at,

@@ -87,6 +87,7 @@ impl StatusReporter {
             lock: paths.daemon_lock,
             pid: std::process::id(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: Some(config.settings_to_record()),
             database: app.learners.place.to_string(),
             started_at: now,
             written_at: now,
@@ -223,6 +224,7 @@ impl StatusReporter {
     pub(super) fn reloaded(&mut self, config: &Config) {
         self.record.loaded_at = (self.clock)();
         self.record.rejected = None;
+        self.record.settings = Some(config.settings_to_record());
         self.record.max_interval = longest_interval(config);
         self.record.enabled = config.provisioning.users;
         self.publish();

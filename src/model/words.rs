@@ -129,6 +129,11 @@ impl Reason {
     pub fn is_failure(self) -> bool {
         Self::FAILURES.contains(&self)
     }
+
+    /// Whether it says why a change is held, and not why there is a change.
+    pub fn is_hold(self) -> bool {
+        matches!(self, Self::Threshold | Self::EmptyGroup | Self::Unreadable)
+    }
 }
 
 words! {

@@ -134,6 +134,8 @@ pub struct Leave {
     pub cause: Option<Cause>,
     /// For `drift` in attributes: the fingerprint of the values that Entra wants.
     pub drift_fingerprint: Option<Fingerprint>,
+    /// For a held deactivation: why the user has left, where that is known.
+    pub change_reason: Option<Reason>,
 }
 
 /// How a cycle counts a user whose learner is left unchanged.
@@ -150,7 +152,7 @@ pub enum LeftAs {
 impl Leave {
     /// Neither tracked nor logged.
     pub(super) fn unrecorded(left_as: LeftAs) -> Self {
-        Self { left_as, tracked: false, begins: false, cause: None, drift_fingerprint: None }
+        Self { left_as, tracked: false, begins: false, cause: None, drift_fingerprint: None, change_reason: None }
     }
 
     /// Tracked while it lasts; logged when it `begins`.

@@ -159,7 +159,10 @@ pub(super) fn mark_approved(mut decision: Decision, approval: Approval) -> Decis
 pub(super) fn hold_decision(input: PlanInput<'_>, decision: Decision, (reason, detail): Hold) -> Decision {
     let entry = input.facts.held.get(&decision.user);
     let begins = entry.is_none_or(|entry| entry.reason != reason || entry.action != decision.action);
-    decision.leave_as(reason, detail, Leave::tracked(LeftAs::Held, begins))
+    // An update has one reason only.
+    let change_reason =
+        Some(decision.reason).filter(|reason| decision.action == Action::Deactivate && !reason.is_hold());
+    decision.leave_as(reason, detail, Leave { change_reason, ..Leave::tracked(LeftAs::Held, begins) })
 }
 
 fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {

@@ -15,7 +15,7 @@ use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAu
 use crate::failpoint::{Step, reached};
 use crate::model::{CycleTime, LockHolder, Outcome, chain};
 use crate::progress::Stage;
-use crate::store::{Store, StoreError, Succession, Turn};
+use crate::store::{DatabaseLocation, LearnerDatabase, Store, StoreError, Succession, Turn};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
 /// would keep a statement open for as long as the other cycle runs.
@@ -152,8 +152,9 @@ pub async fn run_locked_cycle(
 /// Records that a cycle has completed in the learner database, so that a missing file is not created again.
 fn record_use(app: &App, report: Option<&Report>, now: Timestamp) {
     let is_complete = |report: &Report| matches!(report.outcome, Outcome::Success | Outcome::Partial | Outcome::Held);
-    if let Some(used) = app.learners.used.as_ref().filter(|_| report.is_some_and(is_complete))
-        && let Err(error) = used.record(&app.learners.place, now)
+    if let LearnerDatabase { place: DatabaseLocation::File(path), used: Some(used), .. } = &app.learners
+        && report.is_some_and(is_complete)
+        && let Err(error) = used.record(path, now)
     {
         tracing::warn!("cannot record in state.directory that the learner database is in use: {error}");
     }

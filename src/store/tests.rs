@@ -193,7 +193,8 @@ pub(super) fn with_routes(mut decision: Decision, new: &[Route]) -> Decision {
 
 /// A deactivation of an unknown learner that is left, tracked and logged.
 pub(super) fn left(number: u32, left_as: LeftAs, reason: Reason) -> Decision {
-    let leave = Leave { left_as, tracked: true, begins: true, cause: None, drift_fingerprint: None };
+    let leave =
+        Leave { left_as, tracked: true, begins: true, cause: None, drift_fingerprint: None, change_reason: None };
     Decision {
         user: user(number),
         action: Action::Deactivate,

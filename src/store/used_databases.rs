@@ -18,7 +18,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::location::DatabaseLocation;
 use crate::files::{self, MAX_DOCUMENT};
 
 /// The name of the file in the state directory.
@@ -50,18 +49,17 @@ impl UsedDatabases {
         self.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// Records that a cycle has completed in `database`. The state directory exists.
+    /// Records that a cycle has completed in the file `database`. The state directory exists.
     ///
     /// # Errors
     /// When the file cannot be read or written. The next cycle tries again.
-    pub fn record(&self, database: &DatabaseLocation, now: Timestamp) -> io::Result<()> {
-        let DatabaseLocation::File(path) = database else { return Ok(()) };
+    pub fn record(&self, database: &Path, now: Timestamp) -> io::Result<()> {
         self.note();
         let mut record = self.read()?;
-        if record.databases.contains_key(path) {
+        if record.databases.contains_key(database) {
             return Ok(());
         }
-        record.databases.insert(path.clone(), now);
+        record.databases.insert(database.to_owned(), now);
         files::replace_own(&self.file, &serde_json::to_vec_pretty(&record)?)
     }
 
@@ -109,7 +107,7 @@ mod tests {
         let used = UsedDatabases::in_directory(directory.path());
         let since: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         assert!(used.check(&path("learners.db")).is_ok());
-        used.record(&DatabaseLocation::File(path("learners.db")), since).unwrap();
+        used.record(&path("learners.db"), since).unwrap();
 
         // Another process has only the file.
         let later = UsedDatabases::in_directory(directory.path());

@@ -312,11 +312,12 @@ fn each_public_type_has_its_own_name() {
 }
 
 /// The floors of the store, lowest first.
-const FLOORS: [&str; 17] = [
+const FLOORS: [&str; 18] = [
     "db",
     "error",
     "table",
     "schema",
+    "used_databases",
     "location",
     "handle",
     "state",

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{ClockFinding, LearnerId, LockHolder, Routes, StateReport};
+use crate::model::{ClockFinding, LearnerId, LockHolder, Reason, Routes, StateReport};
 use crate::runtime::status::{CycleNumbers, KnownDaemon, LearnerNumbers, ReasonNumbers, StatusRecord, daemon_warnings};
 use crate::store::{FailingUser, HeldUser, SourceOverview};
 use crate::view::{StatusView, seconds};
@@ -117,11 +117,12 @@ fn holder_as_json(holder: &LockHolder) -> Value {
 }
 
 fn held_as_json(user: &HeldUser) -> Value {
-    let HeldUser { entra_id, action, reason, since, approved, learner, user_name, routes } = user;
+    let HeldUser { entra_id, action, reason, change_reason, since, approved, learner, user_name, routes } = user;
     let (approved_at, approved_by) = approved.clone().unzip();
     json!({
         "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json), "user_name": user_name,
-        "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
+        "action": action.as_str(), "reason": reason.as_str(), "change_reason": change_reason.map(Reason::as_str),
+        "since": seconds(*since),
         "approved_at": approved_at.map(seconds), "approved_by": approved_by, "via": routes.as_ref().map(routes_as_json),
     })
 }

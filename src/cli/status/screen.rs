@@ -269,7 +269,7 @@ fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {
 /// The held users as a list.
 pub(in crate::cli) fn held_list<'h>(held: impl Iterator<Item = &'h HeldUser>) -> String {
     let rows = held.map(|user| {
-        let HeldUser { entra_id, action, reason, since, approved, learner, user_name, routes } = user;
+        let HeldUser { entra_id, action, reason, change_reason, since, approved, learner, user_name, routes } = user;
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.as_ref().map(|learner| shown(&learner.to_string())).unwrap_or_default();
         let approved =
@@ -279,7 +279,12 @@ pub(in crate::cli) fn held_list<'h>(held: impl Iterator<Item = &'h HeldUser>) ->
         let more = [("approved at", &approved), ("last assigned", &lost)];
         let more = more.into_iter().filter(|(_, text)| !text.is_empty());
         let more: String = more.map(|(label, text)| format!("; {label} {text}")).collect();
-        let narrow = [action.clone(), format!("{user}\n{reason}{more}")];
+        let narrow = match change_reason {
+            Some(change) => format!("{user}\n{change}; held: {reason}{more}"),
+            None => format!("{user}\n{reason}{more}"),
+        };
+        let narrow = [action.clone(), narrow];
+        let action = change_reason.map_or_else(|| action.clone(), |change| format!("{action} ({change})"));
         ListRow { cells: vec![action, reason.to_string(), user, learner, local_time(*since), approved, lost], narrow }
     });
     HELD.list(rows.collect())

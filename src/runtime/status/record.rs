@@ -1,5 +1,5 @@
 //! The file in which the daemon records its state, for `status` when the learner database or the configuration cannot be
-//! read. It holds neither secrets nor names of people.
+//! read. It holds no secrets, and names no people unless a mapping does.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Situation, StatusSummary};
+use crate::config::RecordedSettings;
 use crate::files::{self, MAX_DOCUMENT, directory_of};
 use crate::model::{DaemonFacts, Finding, LockHolder, StateReport};
 use crate::runtime::lock::Lock;
@@ -52,6 +53,9 @@ pub struct StatusRecord {
     pub pid: u32,
     /// The version of the program.
     pub program: String,
+    /// The settings with which commands reach the learner database while the configuration file cannot be used.
+    #[serde(default)]
+    pub settings: Option<RecordedSettings>,
     /// The file or the server of the learners.
     pub database: String,
     /// When the daemon started.

@@ -21,6 +21,8 @@ pub struct HeldUser {
     pub action: Action,
     /// Why it is held.
     pub reason: Reason,
+    /// Why the user of a held deactivation has left, where that is known.
+    pub change_reason: Option<Reason>,
     /// When the hold began.
     pub since: Timestamp,
     /// The time and the administrator of its approval.
@@ -84,7 +86,7 @@ impl Store {
                     {place},
                     EXISTS (SELECT 1 FROM sync_held o WHERE o.source = h.source AND o.entra_id = lower(h.entra_id)
                                                           AND o.entra_id <> h.entra_id),
-                    l.via
+                    l.via, h.change_reason
              FROM {} h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
@@ -98,6 +100,8 @@ impl Store {
                 entra_id: row.canonical(0, "sync_held.entra_id")?,
                 action: row.parsed(1, "sync_held.action")?,
                 reason: row.parsed(2, "sync_held.reason")?,
+                // Nothing depends on it.
+                change_reason: row.parsed(11, "sync_held.change_reason").ok(),
                 since: row.time(3, "sync_held.since")?,
                 approved: approved_at.map(|at| (at, approved_by.unwrap_or_default().to_owned())),
                 learner: self.layout.optional_learner_at(row, 6)?,

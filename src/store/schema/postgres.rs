@@ -26,6 +26,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/010_cycle_kind.sql"),
     // The daemons of each source, and when its next cycle is due: several daemons may serve one source.
     include_str!("postgres/011_daemons.sql"),
+    // The reason of the held change, beside the reason of the hold.
+    include_str!("postgres/012_change_reason.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

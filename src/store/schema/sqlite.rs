@@ -24,6 +24,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/010_cycle_kind.sql"),
     // The daemons of each source, and when its next cycle is due: several daemons may serve one source.
     include_str!("sqlite/011_daemons.sql"),
+    // The reason of the held change, beside the reason of the hold.
+    include_str!("sqlite/012_change_reason.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

@@ -83,6 +83,7 @@ async fn a_hold_keeps_its_beginning_and_an_approval_covers_one_action(kind: Kind
             entra_id: id,
             action: Action::Deactivate,
             reason: Reason::Threshold,
+            change_reason: None,
             since: at(1).at,
             approved: Some((at(3).at, "root".to_owned())),
             learner: Some(LearnerId::Number(1)),

@@ -6,7 +6,7 @@ use super::links::write_routes;
 use super::log::{LogEntry, loggable, write_log};
 use super::{Fence, WriteContext, WriteSession, delete_records};
 use crate::failpoint::{Step, reached};
-use crate::model::{Cause, EntraId, Generation, Routes, Status};
+use crate::model::{Cause, EntraId, Generation, Reason, Routes, Status};
 use crate::plan::{Decision, EndedHolds, Leave, LeftAs, MemberCounts};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
@@ -232,10 +232,12 @@ async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &
 async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Result<(), DbError> {
     let WriteSession { connection, context, .. } = session;
     for chunk in connection.row_chunks(held) {
-        let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
+        let mut statement =
+            Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since, change_reason) ");
         statement.push_values(chunk, |row, decision| {
             row.push_bind(context.source).push_bind(decision.user).push_bind(decision.action.as_str());
             row.push_bind(decision.reason.as_str()).push_bind(context.at);
+            row.push_bind(decision.leave().and_then(|leave| leave.change_reason).map(Reason::as_str));
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
@@ -243,8 +245,11 @@ async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Resul
                               THEN sync_held.since ELSE excluded.since END,
                  approved_at = CASE WHEN sync_held.action = excluded.action THEN sync_held.approved_at END,
                  approved_by = CASE WHEN sync_held.action = excluded.action THEN sync_held.approved_by END,
+                 change_reason = coalesce(excluded.change_reason,
+                                          CASE WHEN sync_held.action = excluded.action THEN sync_held.change_reason END),
                  action = excluded.action, reason = excluded.reason
-             WHERE sync_held.action <> excluded.action OR sync_held.reason <> excluded.reason",
+             WHERE sync_held.action <> excluded.action OR sync_held.reason <> excluded.reason
+                OR excluded.change_reason <> coalesce(sync_held.change_reason, '')",
         );
         connection.execute(statement).await?;
     }

@@ -24,6 +24,7 @@ fn back_to_1() -> String {
         ("sync_failures", "cause drift_fingerprint"),
         ("provisioning_log", "approved_by request_id phase"),
         ("sync_cycles", "single_user full_comparison"),
+        ("sync_held", "change_reason"),
     ];
     let columns = columns.iter().flat_map(|(table, columns)| columns.split(' ').map(move |column| (table, column)));
     let columns: String =

@@ -105,6 +105,7 @@ async fn status_shows_held_users() {
     for user in held {
         assert_eq!((&user["action"], &user["reason"]), (&json!("deactivate"), &json!("threshold")));
         assert!(user["user_name"].is_string() && user["approved_at"].is_null(), "{document}");
+        assert_eq!(user["change_reason"], json!("unassigned"));
     }
     assert_eq!(document["held_by_reason"], json!({ "threshold": 12 }));
     assert_eq!(document["reason"], json!("12 users are held until their changes are approved: 12 threshold"));
@@ -113,12 +114,36 @@ async fn status_shows_held_users() {
     let listed = |words: &str| words.matches("would deactivate").count();
     assert!(words.contains("and 7 more; to list them: learner-sync status --all"), "{words}");
     assert_eq!((listed(&words), listed(&world.run_program(&["status", "--all"], 0).stdout)), (5, 12), "{words}");
-    world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    let because = |words: &str| words.matches("would deactivate (unassigned)").count();
+    assert_eq!(because(&words), 5, "{words}");
+    let approve = world.run_program(&["approve", "--yes", "--expect", "12"], 0).stdout;
+    assert_eq!(because(&approve), 12, "{approve}");
     let approved = world.run_program(&["status", "--json", "--exit-code"], 3).json();
     assert_eq!(approved["reason"], json!("the next cycle applies the approved changes: 12 threshold"));
     assert_eq!(approved["held_approved"], json!(12));
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("Held (12); all approved; the next cycle applies the changes"), "{words}");
+}
+
+#[apply(on_both)]
+async fn the_next_cycle_adds_the_reason_of_a_held_change_that_is_unknown_or_another_one() {
+    let (world, ids) = world_with_held().await;
+    world.execute("UPDATE sync_held SET change_reason = NULL").await;
+    let change_reason = |index: usize| {
+        let held = world.run_program(&["status", "--json"], 0).json()["held"].as_array().unwrap().clone();
+        let user = held.into_iter().find(|user| user["entra_id"] == json!(ids[index])).unwrap();
+        (user["change_reason"].clone(), user["since"].clone())
+    };
+    let (_, since) = change_reason(0);
+    assert_eq!(change_reason(1).0, json!(null));
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&ids[0]).account_enabled = Some(false);
+    });
+    world.run_program(&["sync"], 3);
+    assert_eq!(change_reason(0), (json!("account-disabled"), since));
+    assert_eq!(change_reason(1).0, json!("unassigned"));
+    let words = world.run_program(&["approve", "--expect", "1"], 1).stdout;
+    assert!(words.contains("would deactivate (account-disabled)"), "{words}");
 }
 
 #[apply(on_both)]

@@ -193,11 +193,43 @@ async fn a_lost_configuration_hides_no_running_daemon() {
     assert!(viewed["configuration"]["error"].as_str().unwrap().contains("cannot read the file"), "{viewed}");
     let words = world.run_program_with(&environment, &["status"], 0).stdout;
     assert!(words.contains("the file cannot be used as it is now:") && words.contains("No such file"), "{words}");
-    for arguments in [&["pause"][..], &["resume"], &["resync"], &["log"]] {
+    for arguments in [&["pause"][..], &["resume"], &["resync"], &["log"], &["approve"]] {
         let ran = world.run_program(arguments, 78);
+        assert!(ran.stderr.contains("cannot read the file"), "{arguments:?}: {ran:?}");
+        let ran = world.run_program_with(&environment, arguments, 0);
         assert!(ran.stderr.contains("cannot read the file"), "{arguments:?}: {ran:?}");
     }
     daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_mistake_in_the_file_keeps_nobody_from_pausing_a_running_daemon() {
+    let (world, daemon) = waiting_world().await;
+    let secret = std::fs::read_to_string(world.path("secret")).unwrap();
+    world.reconfigure(|text| format!("{text}\n[safety]\nmax_deactivatoins = 5\n"));
+    let run = |arguments: &[&str]| {
+        let ran = world.run_program(arguments, 0);
+        assert!(ran.stderr.contains("uses what the daemon has loaded"), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains("max_deactivatoins") && !ran.stderr.contains(&secret), "{arguments:?}: {ran:?}");
+        ran
+    };
+    run(&["pause"]);
+    logged_state(&daemon, "paused", 1).await;
+    run(&["resume"]);
+    run(&["resync", "--wait"]);
+    assert_eq!(world.cycles().await, ["startup success", "signal success"]);
+    assert_eq!(run(&["log", "--format", "json"]).json()[0]["action"], json!("create"));
+    assert!(run(&["approve"]).stdout.contains("No users are held."));
+    let [record] = &*records(&world, "state") else { panic!("no record") };
+    let text = std::fs::read_to_string(record).unwrap();
+    assert!(text.contains("enterprise_app") && !text.contains(&secret), "{text}");
+    // These read Entra with the settings of the file.
+    for arguments in [&["sync"][..], &["plan"], &["approve", "--relink"]] {
+        world.run_program(arguments, 78);
+    }
+    daemon.stop().await;
+    // Without a daemon there is nothing to pause.
+    world.run_program(&["pause"], 78);
 }
 
 #[tokio::test]

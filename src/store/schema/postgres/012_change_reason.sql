@@ -1,0 +1,1 @@
+ALTER TABLE sync_held ADD COLUMN change_reason text;
