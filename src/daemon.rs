@@ -185,8 +185,8 @@ async fn start(
     let lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
     let status_reporter = StatusReporter::new(&app, &environment, summary);
     let metrics = Metrics::new(Arc::clone(app.directory.traffic()));
-    let mut listener = HttpListener::new(metrics, status_reporter.published(), clock);
-    listener.configure(app.config.http.as_ref(), http_token).await;
+    let mut listener = HttpListener::new(metrics, status_reporter.published(), &app);
+    listener.configure(&app, http_token).await;
     let progress = Arc::clone(app.directory.progress());
     let daemon = Daemon {
         environment,

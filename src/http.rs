@@ -1,11 +1,12 @@
-//! Metrics and health over HTTP. It only reads: what it shows is what the daemon knows.
+//! Metrics, health and the status page over HTTP. It only reads.
 //!
 //! A [`Listener`] binds an address, and tries again while that fails. `serve` limits connections, `access` admits requests,
-//! `routes` answers them, and `metrics` has the counters.
+//! `routes` answers them, `metrics` has the counters, and `page` the status page.
 
 mod access;
 mod bind;
 mod metrics;
+mod page;
 mod routes;
 mod serve;
 
@@ -22,6 +23,7 @@ pub use self::metrics::Metrics;
 use crate::config::HttpConfig;
 use crate::files::SecretSource;
 use crate::model::{Clock, chain};
+use crate::runtime::App;
 use crate::runtime::status::StatusRecord;
 
 /// The wait before an address is tried again.
@@ -34,6 +36,8 @@ pub struct Observed {
     pub metrics: Arc<Metrics>,
     /// The state of the daemon.
     pub record: watch::Receiver<StatusRecord>,
+    /// The configuration in force.
+    pub app: watch::Receiver<Arc<App>>,
     /// The present time.
     pub clock: Clock,
 }
@@ -93,7 +97,7 @@ async fn listen(
     state: watch::Sender<ListenerState>,
 ) {
     let access = Arc::new(AccessRules::new(&config.listen, token));
-    let routes = routes::routes(access, observed);
+    let routes = routes::routes(access, observed, config.page);
     let mut last_failure = None;
     let bound = loop {
         match Bound::bind(&config.listen).await {

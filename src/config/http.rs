@@ -1,4 +1,4 @@
-//! `[http]`: the listener for metrics and health.
+//! `[http]`: the listener for metrics, health and the status page.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,15 @@ use super::reader::Reader;
 /// The longest path of a socket: `sockaddr_un` has 108 bytes, the last of which is zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-/// `[http]`: metrics and health over HTTP.
+/// `[http]`: metrics, health and the status page over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     /// Where it listens.
     pub listen: ListenAddress,
     /// The file with the token that requests need. Required beyond loopback.
     pub token_file: Option<PathBuf>,
+    /// Whether it has the status page, which shows names of people.
+    pub page: bool,
 }
 
 /// An address to listen on.
@@ -47,8 +49,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpConfig> {
     let is_given = reader.present("http.listen");
     let listen = reader.text("http.listen", listen_address);
     let token_file = reader.path("http.token_file");
-    if reader.flag("http.page", false) {
-        reader.refuse("http.page", "the status page is not available in this version");
+    let page = reader.flag("http.page", false);
+    if !is_given && page {
+        reader.refuse("http.page", "has no effect without http.listen");
     }
     if !is_given && reader.present("http.token_file") {
         reader.refuse("http.token_file", "has no effect without http.listen");
@@ -59,7 +62,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<HttpConfig> {
                        token, or listen on 127.0.0.1";
         reader.refuse("http.token_file", message);
     }
-    Some(HttpConfig { listen, token_file })
+    if page && !matches!(listen, ListenAddress::Unix(_)) && !reader.present("http.token_file") {
+        let message = "shows names of people, so that it needs a token or a socket; set http.token_file to a file with a \
+                       token, or http.listen to a socket such as unix:/run/learner-sync/http.sock";
+        reader.refuse("http.page", message);
+    }
+    Some(HttpConfig { listen, token_file, page })
 }
 
 fn listen_address(text: &str) -> Result<ListenAddress, String> {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::config::HttpConfig;
 use crate::files::SecretSource;
 use crate::http::{Listener, ListenerState, Metrics, Observed};
-use crate::model::Clock;
+use crate::runtime::App;
 use crate::runtime::status::StatusRecord;
 
 /// How long the start waits for the first attempt, so that a monitoring system finds the listener of a started daemon.
@@ -17,20 +17,25 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 /// The listener, if one is configured, and what it shows.
 pub(super) struct HttpListener {
     observed: Observed,
+    app: watch::Sender<Arc<App>>,
     running: Option<(HttpConfig, Listener)>,
 }
 
 impl HttpListener {
-    pub(super) fn new(metrics: Metrics, record: watch::Receiver<StatusRecord>, clock: Clock) -> Self {
-        Self { observed: Observed { metrics: Arc::new(metrics), record, clock }, running: None }
+    pub(super) fn new(metrics: Metrics, record: watch::Receiver<StatusRecord>, app: &Arc<App>) -> Self {
+        let (sender, receiver) = watch::channel(Arc::clone(app));
+        let observed = Observed { metrics: Arc::new(metrics), record, app: receiver, clock: app.clock };
+        Self { observed, app: sender, running: None }
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.observed.metrics
     }
 
-    /// Listens as configured. A listener with the same configuration goes on.
-    pub(super) async fn configure(&mut self, config: Option<&HttpConfig>, token: Option<SecretSource>) {
+    /// Listens as configured. A listener with the same section goes on, and shows the new configuration.
+    pub(super) async fn configure(&mut self, app: &Arc<App>, token: Option<SecretSource>) {
+        self.app.send_replace(Arc::clone(app));
+        let config = app.config.http.as_ref();
         if self.running.as_ref().map(|(config, _)| config) == config {
             return;
         }

@@ -63,7 +63,7 @@ impl Daemon {
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
                 self.status_reporter.reloaded(&self.app.config);
-                self.listener.configure(self.app.config.http.as_ref(), http_token).await;
+                self.listener.configure(&self.app, http_token).await;
                 if self.app.config.http.is_none() {
                     self.status_reporter.listener_changed(None);
                 }

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -20,10 +20,11 @@ use super::routes::{HEALTH, READINESS};
 use crate::config::{ListenAddress, is_loopback};
 use crate::files::{SecretKind, SecretSource};
 
-/// Headers of every answer. Only the page needs them, but a browser may open anything.
-const HEADERS: [(&str, &str); 3] = [
+/// Headers of every answer that has no others of these names: a browser may open anything.
+const HEADERS: [(&str, &str); 4] = [
     ("cache-control", "no-store"),
     ("content-security-policy", "default-src 'none'"),
+    ("referrer-policy", "no-referrer"),
     ("x-content-type-options", "nosniff"),
 ];
 
@@ -66,7 +67,7 @@ pub(super) async fn admit(State(access): State<Arc<AccessRules>>, request: Reque
         Err(refusal) => refusal.into_response(),
     };
     for (name, value) in HEADERS {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -194,6 +195,8 @@ async fn read_token(source: &Arc<Mutex<SecretSource>>) -> Result<SecretString, R
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {

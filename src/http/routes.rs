@@ -13,19 +13,22 @@ use axum::routing::get;
 use super::Observed;
 use super::access::{AccessRules, admit};
 use super::metrics::MetricsFormat;
+use super::page;
 
 pub(super) const HEALTH: &str = "/healthz";
 pub(super) const READINESS: &str = "/readyz";
 const METRICS: &str = "/metrics";
 
-pub(super) fn routes(access: Arc<AccessRules>, observed: Observed) -> Router {
+pub(super) fn routes(access: Arc<AccessRules>, observed: Observed, has_page: bool) -> Router {
+    let pages = if has_page { page::routes(observed.clone()) } else { Router::new() };
     Router::new()
         .route(HEALTH, get(health))
         .route(READINESS, get(readiness))
         .route(METRICS, get(metrics))
+        .with_state(observed)
+        .merge(pages)
         .fallback(not_found)
         .layer(from_fn_with_state(access, admit))
-        .with_state(observed)
 }
 
 async fn health() -> &'static str {

@@ -41,7 +41,7 @@ impl Store {
         }
         let exists = match (&database.place, access) {
             (DatabaseLocation::File(path), Access::ReadWrite) => file::inspect_to_write(path, table).await?,
-            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) => {
+            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost | Access::ReadBriefly) => {
                 file::inspect_to_read(path, table).await?
             }
             (DatabaseLocation::Server(_), _) => true,
@@ -55,11 +55,11 @@ impl Store {
         let external = table.as_ref();
         let (connection, layout) = match (place, access) {
             (DatabaseLocation::File(path), Access::ReadWrite) => file::open_to_write(path, external, !exists).await?,
-            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) if !exists => {
+            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost | Access::ReadBriefly) if !exists => {
                 return Err(StoreError::Missing { path: path.clone() });
             }
-            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost) => {
-                file::open_to_read(path, external).await?
+            (DatabaseLocation::File(path), Access::ReadOnly | Access::ReadAnyHost | Access::ReadBriefly) => {
+                file::open_to_read(path, *access, external).await?
             }
             (DatabaseLocation::Server(server), access) => server::open(server, *access, external).await?,
         };
@@ -107,7 +107,7 @@ impl Store {
 /// Connects to a database with any content, to read it.
 async fn connect_to_read(place: &DatabaseLocation) -> Result<super::db::Connection, StoreError> {
     match place {
-        DatabaseLocation::File(path) => Ok(super::db::sqlite::connect_to_read(path).await?),
+        DatabaseLocation::File(path) => Ok(super::db::sqlite::connect_to_read(path, Access::ReadOnly).await?),
         DatabaseLocation::Server(server) => server::connect(server, Access::ReadOnly).await,
     }
 }

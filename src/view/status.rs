@@ -229,6 +229,26 @@ impl StatusView {
         format!("{daemon}{ran_last}")
     }
 
+    /// The configuration file, and why the daemon or a command cannot use it as it is.
+    pub(crate) fn configuration_in_words(&self) -> Vec<String> {
+        let path = self.config.display();
+        let mut lines = Vec::new();
+        match self.alive() {
+            Some(StatusRecord { loaded_at, rejected, .. }) => {
+                lines.push(format!("{path}, loaded at {}", local_time(*loaded_at)));
+                if let Some(rejected) = rejected {
+                    let at = rejected.since.map(|at| format!(" at {}", local_time(at))).unwrap_or_default();
+                    // The state already says why.
+                    let why = Some(&rejected.reason).filter(|reason| **reason != self.report.reason);
+                    let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
+                    lines.push(format!("a reload was rejected{at}{why}"));
+                }
+            }
+            None => lines.push(path.to_string()),
+        }
+        lines
+    }
+
     /// The other daemons of the source.
     pub(crate) fn other_daemons(&self) -> impl Iterator<Item = String> {
         self.daemons.iter().filter(|other| !other.is_at(&self.place)).map(known_daemon)

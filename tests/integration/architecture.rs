@@ -231,7 +231,7 @@ fn pure_modules_use_only_the_model_and_do_no_io() {
 
 #[test]
 fn each_dependency_has_one_home() {
-    let homes: [(&str, &[&str]); 11] = [
+    let homes: [(&str, &[&str]); 12] = [
         ("reqwest", &["auth", "directory", "retry"]),
         ("oauth2", &["auth", "directory"]),
         ("sqlx", &["store"]),
@@ -242,6 +242,7 @@ fn each_dependency_has_one_home() {
         ("axum", &["http"]),
         ("hyper", &["http"]),
         ("hyper_util", &["http"]),
+        ("maud", &["http"]),
         ("prometheus_client", &["http"]),
     ];
     let sources = sources();

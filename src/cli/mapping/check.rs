@@ -7,10 +7,11 @@ use crate::cli::Context;
 use crate::cli::narrow::{ListColumns, ListRow};
 use crate::cli::output::{DONE, Failure, print, print_json, print_sentences, shown};
 use crate::cycle::Rules;
-use crate::mapping::{ApplyMode, DescribedEntry};
-use crate::model::{Attribute, AttributeKind, Selection};
+use crate::mapping::DescribedEntry;
+use crate::model::{Attribute, Selection};
 use crate::runtime::compile_rules;
 use crate::scope::Scope;
+use crate::view::{apply_in_words, kind_in_words, options_in_words};
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct MappingCheckArguments {
@@ -41,35 +42,13 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
 const COLUMNS: ListColumns = ListColumns(&["attribute", "type", "expression", "reads", "options"]);
 
 fn row(line: &DescribedEntry<'_>) -> ListRow {
-    let (path, kind) = (line.attribute.path().to_owned(), kind(line.attribute).to_owned());
-    let (expression, reads, options) = (shown(&line.expression), line.properties.join(", "), shown(&options(line)));
+    let (path, kind) = (line.attribute.path().to_owned(), kind_in_words(line.attribute).to_owned());
+    let (expression, reads, options) =
+        (shown(&line.expression), line.properties.join(", "), shown(&options_in_words(line)));
     let reads_words = if reads.is_empty() { String::new() } else { format!("; reads {reads}") };
     let option_words = if options.is_empty() { String::new() } else { format!("; {options}") };
     let narrow = [path.clone(), format!("{expression}\n{kind}{reads_words}{option_words}")];
     ListRow { cells: vec![path, kind, expression, reads, options], narrow }
-}
-
-fn kind(attribute: Attribute) -> &'static str {
-    match attribute.kind() {
-        AttributeKind::Text => "text",
-        AttributeKind::Boolean => "boolean",
-    }
-}
-
-fn apply(apply: ApplyMode) -> &'static str {
-    match apply {
-        ApplyMode::Always => "always",
-        ApplyMode::OnCreate => "on-create",
-    }
-}
-
-/// The options that differ from their defaults.
-fn options(line: &DescribedEntry<'_>) -> String {
-    let default = line.default.map(|default| format!("default {default:?}"));
-    let on_create = (line.apply == ApplyMode::OnCreate).then(|| apply(line.apply).to_owned());
-    let required = line.required.then(|| "required".to_owned());
-    let redacted = line.redacted.then(|| "redacted in logs".to_owned());
-    [default, on_create, required, redacted].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn as_json(
@@ -84,11 +63,11 @@ fn as_json(
             json!({
                 "attribute": line.attribute.path(),
                 "column": line.attribute.column(),
-                "type": kind(line.attribute),
+                "type": kind_in_words(line.attribute),
                 "expression": line.expression,
                 "properties": line.properties,
                 "default": line.default,
-                "apply": apply(line.apply),
+                "apply": apply_in_words(line.apply),
                 "required": line.required,
                 "redacted": line.redacted,
             })

@@ -8,13 +8,13 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::WATCH_EVERY;
 use crate::cli::narrow::{ListColumns, ListRow, labelled};
-use crate::cli::output::{Failure, action_in_words, line_width, local_time, print_sentences, shown, visible_lines};
-use crate::model::{Action, ProvisioningState, Reason, StateReport, Status};
+use crate::cli::output::{Failure, action_in_words, line_width, local_time, print_sentences, visible_lines};
+use crate::model::{ProvisioningState, StateReport, Status};
 use crate::runtime::status::{CycleNumbers, StatusRecord, StatusSummary, total};
 use crate::store::{FailingUser, HeldUser};
 use crate::view::{
-    ListedUsers, StatusView, cycle_in_words, cycle_numbers_in_words, learners_in_words, recreated_in_words,
-    routes_in_words, unreadable_in_words,
+    FAILING_HEADERS, HELD_HEADERS, ListedUsers, StatusView, cycle_in_words, cycle_numbers_in_words, failing_cells,
+    held_cells, learners_in_words, recreated_in_words, unreadable_in_words,
 };
 
 /// How many users of a list are shown without `--all`.
@@ -54,22 +54,11 @@ impl StatusView {
         for other in self.other_daemons() {
             screen.line("Other daemon", &other);
         }
-        let path = self.config.display();
-        match self.alive() {
-            Some(StatusRecord { loaded_at, rejected, http, .. }) => {
-                screen.line("Configuration", &format!("{path}, loaded at {}", local_time(*loaded_at)));
-                if let Some(rejected) = rejected {
-                    let at = rejected.since.map(|at| format!(" at {}", local_time(at))).unwrap_or_default();
-                    // The state already says why.
-                    let why = Some(&rejected.reason).filter(|reason| **reason != self.report.reason);
-                    let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
-                    screen.line("", &format!("a reload was rejected{at}{why}"));
-                }
-                if let Some(http) = http {
-                    screen.line("HTTP", &http.reason);
-                }
-            }
-            None => screen.line("Configuration", &path.to_string()),
+        for (number, line) in self.configuration_in_words().iter().enumerate() {
+            screen.line(if number == 0 { "Configuration" } else { "" }, line);
+        }
+        if let Some(StatusRecord { http: Some(http), .. }) = self.alive() {
+            screen.line("HTTP", &http.reason);
         }
         if let Some(error) = &self.config_error {
             let rejected = self.alive().and_then(|record| record.rejected.as_ref());
@@ -222,32 +211,16 @@ impl Screen {
             return;
         }
         let rows = users.iter().map(|user| {
-            let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name, routes } = user;
-            let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-            let detail = detail.as_deref().map(shown).unwrap_or_default();
-            let mut detail = if whole { detail } else { shortened(&detail, MAX_DETAIL) };
-            if let Some(routes) = routes.as_ref().filter(|_| *reason == Reason::Waiting) {
-                detail.push_str(&format!("; last assigned {}", routes_in_words(routes)));
-            }
-            let narrow = [reason.to_string(), format!("{user}\n{detail}")];
-            let (first, last, attempts) = (local_time(*first_at), local_time(*last_at), attempts.to_string());
-            ListRow { cells: vec![reason.to_string(), user, first, last, attempts, detail], narrow }
+            let cells = failing_cells(user, whole);
+            let [reason, user, .., detail] = &cells;
+            let narrow = [reason.clone(), format!("{user}\n{detail}")];
+            ListRow { cells: cells.into(), narrow }
         });
         self.list(&FAILING.list(rows.collect()));
     }
 }
 
-const FAILING: ListColumns = ListColumns(&["reason", "user", "since", "last tried", "attempts", "detail"]);
-/// A longer detail is shortened on the one screen of the summary.
-const MAX_DETAIL: usize = 110;
-
-/// The text up to the last word end within `length` letters, with an ellipsis if something is missing.
-fn shortened(text: &str, length: usize) -> String {
-    let Some((cut, _)) = text.char_indices().nth(length) else { return text.to_owned() };
-    let whole = &text[..cut];
-    let end = whole.rfind(' ').unwrap_or(cut);
-    format!("{} …", &whole[..end])
-}
+const FAILING: ListColumns = ListColumns(&FAILING_HEADERS);
 
 fn recreated_text(users: u64) -> String {
     format!("\n{}", recreated_in_words(users).join("\n"))
@@ -269,28 +242,22 @@ fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {
 /// The held users as a list.
 pub(in crate::cli) fn held_list<'h>(held: impl Iterator<Item = &'h HeldUser>) -> String {
     let rows = held.map(|user| {
-        let HeldUser { entra_id, action, reason, change_reason, since, approved, learner, user_name, routes } = user;
-        let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-        let learner = learner.as_ref().map(|learner| shown(&learner.to_string())).unwrap_or_default();
-        let approved =
-            approved.as_ref().map(|(at, by)| format!("{} by {}", local_time(*at), shown(by))).unwrap_or_default();
-        let lost = routes.as_ref().filter(|_| *action == Action::Deactivate).map(routes_in_words).unwrap_or_default();
-        let action = action_in_words(*action, Status::Held, None);
-        let more = [("approved at", &approved), ("last assigned", &lost)];
+        let cells = held_cells(user);
+        let [_, reason, name, _, _, approved, lost] = &cells;
+        let more = [("approved at", approved), ("last assigned", lost)];
         let more = more.into_iter().filter(|(_, text)| !text.is_empty());
         let more: String = more.map(|(label, text)| format!("; {label} {text}")).collect();
-        let narrow = match change_reason {
-            Some(change) => format!("{user}\n{change}; held: {reason}{more}"),
-            None => format!("{user}\n{reason}{more}"),
+        let why = match &user.change_reason {
+            Some(change) => format!("{name}\n{change}; held: {reason}{more}"),
+            None => format!("{name}\n{reason}{more}"),
         };
-        let narrow = [action.clone(), narrow];
-        let action = change_reason.map_or_else(|| action.clone(), |change| format!("{action} ({change})"));
-        ListRow { cells: vec![action, reason.to_string(), user, learner, local_time(*since), approved, lost], narrow }
+        let narrow = [action_in_words(user.action, Status::Held, None), why];
+        ListRow { cells: cells.into(), narrow }
     });
     HELD.list(rows.collect())
 }
 
-const HELD: ListColumns = ListColumns(&["action", "reason", "user", "learner", "since", "approved", "last assigned"]);
+const HELD: ListColumns = ListColumns(&HELD_HEADERS);
 
 #[cfg(test)]
 mod tests {
@@ -308,12 +275,5 @@ mod tests {
         assert_eq!(cut(screen, size(5, 80)), others("one\ntwo\n", 2));
         assert_eq!(cut(screen, size(6, 18)), others("one\ntwo\n", 2));
         assert_eq!(cut(screen, size(1, 80)), others("", 5));
-    }
-
-    #[test]
-    fn a_text_is_shortened_at_a_word_end() {
-        assert_eq!(shortened("one two three", 13), "one two three");
-        assert_eq!(shortened("one two three", 9), "one two …");
-        assert_eq!(shortened("ähnlich", 3), "ähn …");
     }
 }

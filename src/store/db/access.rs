@@ -11,4 +11,6 @@ pub enum Access {
     /// Like `ReadOnly`, but where `target_session_attrs=any` allows it, from the first host that answers: nothing is decided
     /// by what was read, which may lack the last changes.
     ReadAnyHost,
+    /// Like `ReadOnly`, for an answer within seconds: neither a lock nor a slow statement is waited for any longer.
+    ReadBriefly,
 }

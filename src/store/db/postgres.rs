@@ -30,6 +30,9 @@ use crate::files::SecretSource;
 /// The oldest version that is tested.
 pub(crate) const OLDEST_VERSION: u32 = 13;
 
+/// How long a server may be silent during a brief read.
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(6);
+
 /// How long a host may be silent before the next one is tried as well. An unreachable host would otherwise delay
 /// each command by its whole timeout.
 const HEAD_START: Duration = Duration::from_millis(500);
@@ -62,9 +65,14 @@ impl PostgresServer {
 /// All hosts, in order, each with the reason.
 pub(crate) async fn connect(server: &PostgresServer, access: Access) -> Result<Connection, Vec<PassedHost>> {
     let (urls, any) = split_hosts(&server.url);
+    let server = &match access {
+        // The limit of each statement follows from it.
+        Access::ReadBriefly => PostgresServer { response_timeout: BRIEF_TIMEOUT, ..server.clone() },
+        Access::ReadWrite | Access::ReadOnly | Access::ReadAnyHost => server.clone(),
+    };
     let is_read_anywhere = match access {
         Access::ReadWrite => false,
-        Access::ReadOnly => urls.len() == 1,
+        Access::ReadOnly | Access::ReadBriefly => urls.len() == 1,
         Access::ReadAnyHost => any || urls.len() == 1,
     };
     let mut untried = urls.iter().enumerate();

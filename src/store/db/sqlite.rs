@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteError};
 
+use super::access::Access;
 use super::connection::{Connection, SqliteFile};
 use super::error::{DbError, EngineReport, RowRefusal, ViolatedKey};
 use super::postgres;
@@ -21,6 +22,9 @@ use crate::files;
 
 /// How long a peek waits for a lock. Opening the file waits longer.
 const PEEK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How long a brief read waits for a lock.
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Rows buffered between SQLite's thread and ours: with more of them a scan wakes the threads less often.
 const ROW_BUFFER: usize = 1000;
@@ -45,8 +49,9 @@ pub(crate) async fn connect_to_write(path: &Path, create: bool) -> Result<Connec
 }
 
 /// Opens the file to read only.
-pub(crate) async fn connect_to_read(path: &Path) -> Result<Connection, DbError> {
-    connect(options().filename(path).read_only(true), Some(path)).await
+pub(crate) async fn connect_to_read(path: &Path, access: Access) -> Result<Connection, DbError> {
+    let timeout = if access == Access::ReadBriefly { BRIEF_TIMEOUT } else { LOCK_TIMEOUT };
+    connect(options().filename(path).read_only(true).busy_timeout(timeout), Some(path)).await
 }
 
 /// Creates an empty database in memory.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::files;
 use crate::model::Table;
-use crate::store::db::{Connection, DbError, sqlite};
+use crate::store::db::{Access, Connection, DbError, sqlite};
 use crate::store::error::StoreError;
 use crate::store::schema;
 use crate::store::table::{Layout, missing_file};
@@ -29,9 +29,13 @@ pub(super) async fn open_to_write(
 }
 
 /// Opens an inspected file to read only.
-pub(super) async fn open_to_read(path: &Path, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+pub(super) async fn open_to_read(
+    path: &Path,
+    access: Access,
+    external: Option<&Table>,
+) -> Result<(Connection, Layout), StoreError> {
     let open = async || {
-        let mut connection = sqlite::connect_to_read(path).await?;
+        let mut connection = sqlite::connect_to_read(path, access).await?;
         let layout = schema::check(&mut connection, external).await;
         close_refused(connection, layout).await
     };

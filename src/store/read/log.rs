@@ -18,6 +18,12 @@ use crate::store::handle::{EARLIEST, LATEST, Store};
 /// How many rows without a real time are listed; one statement may have changed all of them.
 const MAX_LISTED: usize = 100;
 
+/// The columns that [`LogRow`] is read from.
+const LOG_ROWS: &str =
+    "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes,
+        approved_by, request_id, phase
+    FROM provisioning_log";
+
 /// Which rows of the log to read; `None` matches every row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFilter {
@@ -48,6 +54,8 @@ pub struct RowRange {
     pub limit: Option<u32>,
     /// Only rows after the one with this id, of which the first ones are kept.
     pub after: Option<i64>,
+    /// Only rows before the one with this id.
+    pub before: Option<i64>,
     /// The number of last rows to leave out.
     pub skip: u32,
 }
@@ -55,7 +63,7 @@ pub struct RowRange {
 impl RowRange {
     /// Ends a statement whose condition is open.
     fn push(self, statement: &mut Statement<'_>, time: &str) {
-        let Self { since, until, limit, after, skip } = self;
+        let Self { since, until, limit, after, before, skip } = self;
         if let Some(since) = since {
             statement.push(format_args!(" AND {time} >= ")).push_bind(since);
         }
@@ -64,6 +72,9 @@ impl RowRange {
         }
         if let Some(after) = after {
             statement.push(" AND id > ").push_bind(after);
+        }
+        if let Some(before) = before {
+            statement.push(" AND id < ").push_bind(before);
         }
         statement.push(if after.is_some() { " ORDER BY id" } else { " ORDER BY id DESC" });
         if let Some(limit) = limit {
@@ -165,11 +176,7 @@ impl Store {
     /// The rows that match `filter`. A row that cannot be read is left out and reported.
     pub async fn log(&self, filter: &LogFilter) -> Result<RowPage<LogRow>, StoreError> {
         let LogFilter { user, action, status, reason, cycle, id, range } = filter;
-        let mut statement = Statement::new(
-            "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes,
-                 approved_by, request_id, phase
-             FROM provisioning_log WHERE id > 0",
-        );
+        let mut statement = Statement::new(format!("{LOG_ROWS} WHERE id > 0"));
         if let Some(user) = user {
             self.push_user(&mut statement, user).await?;
         }
@@ -189,6 +196,20 @@ impl Store {
             statement.push(" AND id = ").push_bind(*id);
         }
         range.push(&mut statement, "at");
+        self.log_page(statement).await
+    }
+
+    /// The first `limit` rows of one user after the row with the id `after`.
+    pub async fn log_of(&self, user: EntraId, after: i64, limit: u32) -> Result<RowPage<LogRow>, StoreError> {
+        let mut statement = Statement::new(format!("{LOG_ROWS} WHERE entra_id = "));
+        statement.push_bind(user);
+        let range = RowRange { after: Some(after), limit: Some(limit), ..RowRange::default() };
+        range.push(&mut statement, "at");
+        self.log_page(statement).await
+    }
+
+    /// The rows that a statement with the columns of [`LOG_ROWS`] returns.
+    async fn log_page(&self, statement: Statement<'_>) -> Result<RowPage<LogRow>, StoreError> {
         let read = |row: &SqlRow| {
             Ok(LogRow {
                 id: row.get(0)?,

@@ -1,0 +1,92 @@
+//! The status page: what `status`, `log` and `mapping check` show, for a browser. It reads and changes nothing; where
+//! something is to be done, it names the command.
+//!
+//! Each answer opens the learner database for itself, reads it within a few seconds, and closes it. `reader` limits how
+//! many do so at a time, `query` reads the parameters, `layout` has what all pages share, and each other module has one
+//! page.
+
+mod csv;
+mod cycles;
+mod history;
+mod layout;
+mod log;
+mod mapping;
+mod overview;
+mod query;
+mod reader;
+mod user;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+
+use self::layout::STYLE;
+use self::query::{CyclesQuery, LogQuery, UserQuery, no_parameters};
+use self::reader::PageError;
+use super::Observed;
+
+/// How many pages read the learner database at a time; more of them wait.
+const PAGES: usize = 4;
+/// How many downloads run at a time.
+const DOWNLOADS: usize = 2;
+
+/// What the pages need.
+#[derive(Clone, Debug)]
+struct PageState {
+    observed: Observed,
+    pages: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+}
+
+/// The routes of the page.
+pub(super) fn routes(observed: Observed) -> Router {
+    let (pages, downloads) = (Arc::new(Semaphore::new(PAGES)), Arc::new(Semaphore::new(DOWNLOADS)));
+    Router::new()
+        .route("/", get(overview))
+        .route("/log", get(log))
+        .route("/log.csv", get(log_csv))
+        .route("/users/{user}", get(user))
+        .route("/mapping", get(mapping))
+        .route("/cycles", get(cycles))
+        .route(STYLE, get(style))
+        .with_state(PageState { observed, pages, downloads })
+}
+
+async fn style() -> Response {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/style.css")).into_response()
+}
+
+async fn overview(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
+    no_parameters(query)?;
+    overview::answer(state).await
+}
+
+async fn log(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
+    log::answer(state, LogQuery::parse(query)?).await
+}
+
+async fn log_csv(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
+    csv::answer(state, LogQuery::parse(query)?).await
+}
+
+async fn user(
+    State(state): State<PageState>,
+    Path(user): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, PageError> {
+    user::answer(state, &user, UserQuery::parse(query)?).await
+}
+
+async fn mapping(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
+    no_parameters(query)?;
+    Ok(mapping::answer(&state))
+}
+
+async fn cycles(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
+    cycles::answer(state, CyclesQuery::parse(query)?).await
+}

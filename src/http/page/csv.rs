@@ -1,0 +1,105 @@
+//! `/log.csv`: the log as `learner-sync log --format csv` prints it.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::PageState;
+use super::query::{LogQuery, Position};
+use super::reader::{self, PageError, Source};
+use crate::model::chain;
+use crate::store::{RowRange, Store, StoreError};
+use crate::view::{Entries, Records as _, csv_rows};
+
+/// The rows that are read at a time, as by the command.
+const CHUNK: u32 = 500;
+/// How many chunks wait for a slow client.
+const WAITING: usize = 4;
+
+pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response, PageError> {
+    if query.position != Position::Newest {
+        return Err(PageError::BadRequest("a download has all rows: before and after are for pages".to_owned()));
+    }
+    let source = Source::new(&state);
+    let filter = query.filter(source.now)?;
+    let permit = reader::turn(&state.downloads).await?;
+    let (sender, mut receiver) = mpsc::channel(WAITING);
+    let (entries, handle) = (Arc::new(Entries(filter)), Handle::current());
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        handle.block_on(send(&source, &entries, sender));
+    });
+    // The first chunk decides about the status.
+    let first = match receiver.recv().await {
+        Some(Ok(first)) => first,
+        Some(Err(error)) => return Err(error.into()),
+        None => return Err(PageError::Panicked),
+    };
+    let chunks = stream::unfold((Some(Ok(first)), receiver), |(first, mut receiver)| async {
+        let chunk = match first {
+            Some(first) => Some(first),
+            None => receiver.recv().await,
+        };
+        // The connection is closed before the end, so that nobody takes a part for the whole.
+        let chunk = chunk?.map(Bytes::from).map_err(|error: StoreError| {
+            tracing::warn!("a download of the log ends early: {}", chain(&error));
+            io::Error::other("the learner database failed")
+        });
+        Some((chunk, (None, receiver)))
+    });
+    let headers = [
+        (CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"provisioning-log.csv\""),
+    ];
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// Sends all rows, or the error that ends them.
+async fn send(source: &Source, entries: &Entries, sender: mpsc::Sender<Result<Vec<u8>, StoreError>>) {
+    let store = match source.open().await {
+        Ok(store) => store,
+        Err(error) => return drop(sender.send(Err(error)).await),
+    };
+    if let Err(error) = send_rows(&store, entries, &sender).await {
+        // The client may have gone.
+        let _ = sender.send(Err(error)).await;
+    }
+    // Only read, so nothing is lost.
+    let _ = store.close().await;
+}
+
+async fn send_rows(
+    store: &Store,
+    entries: &Entries,
+    sender: &mpsc::Sender<Result<Vec<u8>, StoreError>>,
+) -> Result<(), StoreError> {
+    let (mut last, mut is_first) = (0, true);
+    let part = &entries.0.range;
+    loop {
+        let range = RowRange {
+            since: part.since,
+            until: part.until,
+            after: Some(last),
+            limit: Some(CHUNK),
+            ..Default::default()
+        };
+        let page = entries.read(store, range).await?;
+        let end = page.ids.last().copied();
+        // Writing to memory cannot fail.
+        let chunk = csv_rows(Entries::KEYS, is_first, page.rows.iter().map(Entries::as_json)).unwrap_or_default();
+        if (is_first || !chunk.is_empty()) && sender.send(Ok(chunk)).await.is_err() {
+            return Ok(());
+        }
+        is_first = false;
+        match end {
+            Some(end) => last = end,
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What all pages share: the frame, texts from outside, and tables.
+
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
+
+use super::query::Position;
+use crate::view::shown;
+
+/// The stylesheet.
+pub(super) const STYLE: &str = "/style.css";
+/// Nothing but our own stylesheet and our own forms: no script, and nothing of another host.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The most characters of a value.
+const MAX_VALUE: usize = 600;
+/// The pages of the navigation.
+const PAGES: [(&str, &str); 4] = [("/", "Status"), ("/log", "Log"), ("/cycles", "Cycles"), ("/mapping", "Mapping")];
+
+/// An answer with a page.
+pub(super) fn respond(status: StatusCode, page: Markup) -> Response {
+    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
+    (status, headers, page.into_string()).into_response()
+}
+
+/// The document of a page; `current` is its address in the navigation.
+pub(super) fn document(title: &str, current: Option<&str>, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="robots" content="noindex";
+                title { (title) " · learner-sync" }
+                link rel="stylesheet" href=(STYLE);
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header {
+                    p.name { "learner-sync" }
+                    nav aria-label="Pages" {
+                        ul {
+                            @for (path, name) in PAGES {
+                                li {
+                                    @if current == Some(path) {
+                                        a href=(path) aria-current="page" { (name) }
+                                    } @else {
+                                        a href=(path) { (name) }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                main #main tabindex="-1" {
+                    h1 { (title) }
+                    (body)
+                }
+                footer {
+                    p { "learner-sync " (env!("CARGO_PKG_VERSION")) ". This page changes nothing; commands do." }
+                }
+            }
+        }
+    }
+}
+
+/// A text from outside: isolated, without characters that hide something, and not endless.
+pub(super) fn foreign(text: &str) -> Markup {
+    let Some((end, _)) = text.char_indices().nth(MAX_VALUE) else { return html! { bdi { (shown(text)) } } };
+    html! { bdi { (shown(&text[..end])) } "… " span.note { "(cut; " (text.len()) " bytes in all)" } }
+}
+
+/// A command to type.
+pub(super) fn command(text: &str) -> Markup {
+    html! { code.command { (text) } }
+}
+
+/// A table whose rows become cards on a narrow screen. The roles keep it a table for screen readers there.
+pub(super) fn table(caption: &str, headers: &[&str], rows: impl IntoIterator<Item = Vec<Markup>>) -> Markup {
+    html! {
+        table role="table" {
+            caption { (caption) }
+            thead role="rowgroup" {
+                tr role="row" {
+                    @for header in headers { th scope="col" role="columnheader" { (header) } }
+                }
+            }
+            tbody role="rowgroup" {
+                @for row in rows {
+                    tr role="row" {
+                        @for (header, cell) in headers.iter().zip(row) {
+                            td role="cell" data-label=(header) { (cell) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Facts with their labels.
+pub(super) fn facts(facts: impl IntoIterator<Item = (&'static str, Markup)>) -> Markup {
+    html! {
+        dl {
+            @for (label, fact) in facts {
+                div { dt { (label) } dd { (fact) } }
+            }
+        }
+    }
+}
+
+/// The links to the rows before and after a page; `link` makes them.
+pub(super) fn pager(
+    position: Position,
+    keys: Option<(i64, i64)>,
+    has_more: bool,
+    link: impl Fn(Position) -> String,
+) -> Markup {
+    // After a key, the rows of the page are the first after it, so that those before it exist.
+    let (has_older, has_newer) = match position {
+        Position::Newest => (has_more, false),
+        Position::Before(_) => (has_more, true),
+        Position::After(_) => (true, has_more),
+    };
+    html! {
+        nav.pager aria-label="More rows" {
+            @if let Some((oldest, newest)) = keys {
+                @if has_newer {
+                    a href=(link(Position::Newest)) { "Newest" } " "
+                    a rel="prev" href=(link(Position::After(newest))) { "Newer" } " "
+                }
+                @if has_older { a rel="next" href=(link(Position::Before(oldest))) { "Older" } }
+            } @else if position != Position::Newest {
+                a href=(link(Position::Newest)) { "Newest" }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_texts_are_harmless_and_cut() {
+        let text = foreign("<script>alert(1)</script>\u{202e}\"'&\u{0}").into_string();
+        assert_eq!(text, "<bdi>&lt;script&gt;alert(1)&lt;/script&gt;\\u{202e}&quot;'&amp;\\u{0}</bdi>");
+        let long = foreign(&"é".repeat(50_000)).into_string();
+        assert!(long.len() < 2000 && long.contains("(cut; 100000 bytes in all)"), "{long}");
+        assert!(!foreign(&"a".repeat(MAX_VALUE)).into_string().contains("cut"));
+    }
+}

@@ -1,0 +1,276 @@
+//! The parameters of the pages. Unknown ones and wrong values are refused, so that a mistyped filter does not show
+//! everything.
+
+use jiff::{Timestamp, tz::TimeZone};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::reader::PageError;
+use crate::model::{Action, Reason, Status, foreign_text, shell_word};
+use crate::store::{CycleId, LogFilter, RowRange};
+use crate::view::GivenTime;
+
+/// The longest part of an address after `?`.
+const MAX_QUERY: usize = 4096;
+
+/// The filters of the log.
+pub(super) const FILTERS: [&str; 7] = ["user", "action", "status", "reason", "cycle", "since", "until"];
+
+/// Which rows of a list are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Position {
+    /// The newest ones.
+    #[default]
+    Newest,
+    /// Those before this key.
+    Before(i64),
+    /// Those after this key.
+    After(i64),
+}
+
+/// The query of `/log` and `/log.csv`. An empty filter counts as missing, because forms send all of their fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogQuery {
+    filters: Vec<(&'static str, String)>,
+    pub(super) position: Position,
+}
+
+/// The query of `/users/{id}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct UserQuery {
+    /// The history continues after this row.
+    pub(super) after: Option<i64>,
+}
+
+/// The query of `/cycles`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CyclesQuery {
+    pub(super) position: Position,
+}
+
+impl LogQuery {
+    pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
+        let mut parsed = Self::default();
+        for (name, value) in parameters(query)? {
+            if let Some(filter) = FILTERS.into_iter().find(|filter| *filter == name) {
+                if !value.trim().is_empty() {
+                    parsed.filters.push((filter, value.trim().to_owned()));
+                }
+            } else if !parsed.position.read(&name, &value)? {
+                return Err(unknown(&name, &[&FILTERS[..], &["before", "after"]].concat()));
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The value of a filter, as it was written.
+    pub(super) fn value(&self, filter: &str) -> &str {
+        self.filters.iter().find(|(name, _)| *name == filter).map_or("", |(_, value)| value)
+    }
+
+    pub(super) fn is_filtered(&self) -> bool {
+        !self.filters.is_empty()
+    }
+
+    /// The filter for the learner database.
+    pub(super) fn filter(&self, now: Timestamp) -> Result<LogFilter, PageError> {
+        let text = |name: &'static str| Some(self.value(name)).filter(|value| !value.is_empty());
+        let time = |name: &'static str| {
+            let given =
+                text(name).map(|text| text.parse().and_then(|time: GivenTime| time.at(now, &TimeZone::system())));
+            given.transpose().map_err(|error| PageError::BadRequest(format!("{name}: {error}")))
+        };
+        Ok(LogFilter {
+            user: text("user").map(str::to_owned),
+            action: word("action", text("action"), Action::ALL, Action::as_str)?,
+            status: word("status", text("status"), Status::ALL, Status::as_str)?,
+            reason: word("reason", text("reason"), Reason::ALL, Reason::as_str)?,
+            cycle: text("cycle").map(|text| number("cycle", text)).transpose()?.map(CycleId),
+            id: None,
+            range: RowRange { since: time("since")?, until: time("until")?, ..RowRange::default() },
+        })
+    }
+
+    /// A link to `path` with the same filters.
+    pub(super) fn link(&self, path: &str, position: Position) -> String {
+        let filters = self.filters.iter().map(|(name, value)| (*name, value.clone()));
+        link(path, filters.chain(position.parameter()))
+    }
+
+    /// The command that shows the same rows.
+    pub(super) fn command(&self) -> String {
+        let options = self.filters.iter().map(|(name, value)| format!(" --{name} {}", shell_word(value)));
+        format!("learner-sync log{}", options.collect::<String>())
+    }
+}
+
+impl UserQuery {
+    pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
+        let mut parsed = Self::default();
+        for (name, value) in parameters(query)? {
+            match &*name {
+                "after" => parsed.after = Some(number(&name, &value)?),
+                _ => return Err(unknown(&name, &["after"])),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+impl CyclesQuery {
+    pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
+        let mut parsed = Self::default();
+        for (name, value) in parameters(query)? {
+            if !parsed.position.read(&name, &value)? {
+                return Err(unknown(&name, &["before", "after"]));
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+impl Position {
+    /// Reads a parameter; returns whether it is one of a position.
+    fn read(&mut self, name: &str, value: &str) -> Result<bool, PageError> {
+        let position = match name {
+            "before" => Self::Before(number(name, value)?),
+            "after" => Self::After(number(name, value)?),
+            _ => return Ok(false),
+        };
+        if *self != Self::Newest {
+            return Err(PageError::BadRequest("before and after exclude each other".to_owned()));
+        }
+        *self = position;
+        Ok(true)
+    }
+
+    pub(super) fn parameter(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Newest => None,
+            Self::Before(key) => Some(("before", key.to_string())),
+            Self::After(key) => Some(("after", key.to_string())),
+        }
+    }
+
+    /// The rows of a page of `rows`, and one more, which says whether there are others.
+    pub(super) fn range(self, rows: u32) -> RowRange {
+        let all = RowRange { limit: Some(rows + 1), ..RowRange::default() };
+        match self {
+            Self::Newest => all,
+            Self::Before(key) => RowRange { before: Some(key), ..all },
+            Self::After(key) => RowRange { after: Some(key), ..all },
+        }
+    }
+}
+
+/// Refuses every parameter.
+pub(super) fn no_parameters(query: Option<String>) -> Result<(), PageError> {
+    match parameters(query)?.first() {
+        Some((name, _)) => Err(unknown(name, &[])),
+        None => Ok(()),
+    }
+}
+
+/// `path?name=value&…`
+pub(super) fn link(path: &str, parameters: impl Iterator<Item = (&'static str, String)>) -> String {
+    let pairs = parameters.map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)));
+    let query = pairs.collect::<Vec<_>>().join("&");
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// The decoded names and values, each name once.
+fn parameters(query: Option<String>) -> Result<Vec<(String, String)>, PageError> {
+    let query = query.unwrap_or_default();
+    if query.len() > MAX_QUERY {
+        return Err(PageError::TooLong);
+    }
+    let decode = |text: &str| {
+        let decoded = percent_decode_str(&text.replace('+', " ")).decode_utf8().map(|text| text.into_owned());
+        decoded.map_err(|_| PageError::BadRequest("a parameter is not UTF-8".to_owned()))
+    };
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decode(name)?, decode(value)?);
+        if parameters.iter().any(|(known, _)| *known == name) {
+            return Err(PageError::BadRequest(format!("{}: given twice", foreign_text(&name))));
+        }
+        parameters.push((name, value));
+    }
+    Ok(parameters)
+}
+
+fn unknown(name: &str, known: &[&str]) -> PageError {
+    let known = match known {
+        [] => "this page has none".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    PageError::BadRequest(format!("unknown parameter {}; {known}", foreign_text(name)))
+}
+
+fn number(name: &str, text: &str) -> Result<i64, PageError> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| PageError::BadRequest(format!("{name}: must be a number")))
+}
+
+/// The word of an enumeration.
+fn word<T: Copy>(
+    name: &str,
+    text: Option<&str>,
+    all: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<Option<T>, PageError> {
+    let Some(text) = text else { return Ok(None) };
+    let found = all.iter().copied().find(|one| word(*one) == text);
+    let words = || all.iter().map(|one| word(*one)).collect::<Vec<_>>().join(", ");
+    found.map(Some).ok_or_else(|| PageError::BadRequest(format!("{name}: must be one of {}", words())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(query: &str) -> String {
+        let parsed = LogQuery::parse(Some(query.to_owned()));
+        let now = Timestamp::UNIX_EPOCH;
+        match parsed.and_then(|query| query.filter(now)) {
+            Err(PageError::BadRequest(message)) => message,
+            Err(error) => format!("{error:?}"),
+            Ok(_) => "good".to_owned(),
+        }
+    }
+
+    #[test]
+    fn filters_are_decoded_and_empty_ones_count_as_missing() {
+        let query = LogQuery::parse(Some("user=+a%2Bb%40c+&action=&status=held&before=7".to_owned())).unwrap();
+        assert_eq!((query.value("user"), query.value("action"), query.value("status")), ("a+b@c", "", "held"));
+        assert_eq!(query.position, Position::Before(7));
+        assert_eq!(query.link("/log", Position::After(9)), "/log?user=a%2Bb%40c&status=held&after=9");
+        assert_eq!(query.command(), "learner-sync log --user a+b@c --status held");
+        assert!(!LogQuery::parse(Some("user=&action=&".to_owned())).unwrap().is_filtered());
+        assert_eq!(LogQuery::parse(None).unwrap(), LogQuery::default());
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_with_a_reason() {
+        for (query, expected) in [
+            ("user=ada&since=7d&until=2026-01-02+03%3A04", "good"),
+            ("usr=ada", "unknown parameter usr; there are user, action"),
+            ("%00=1", "unknown parameter"),
+            ("user=a&user=b", "user: given twice"),
+            ("user=%ff", "a parameter is not UTF-8"),
+            ("action=explode", "action: must be one of create, update, deactivate, reactivate"),
+            ("cycle=x", "cycle: must be a number"),
+            ("cycle=-1", "cycle: must be a number"),
+            ("cycle=99999999999999999999", "cycle: must be a number"),
+            ("since=yesterday", "since: not a time"),
+            ("before=1&after=2", "before and after exclude each other"),
+            ("before=", "before: must be a number"),
+        ] {
+            assert!(message(query).starts_with(expected), "{query}: {}", message(query));
+        }
+        assert_eq!(message(&format!("user={}", "a".repeat(5000))), "TooLong");
+        assert!(no_parameters(Some("a=b".to_owned())).is_err());
+        assert!(no_parameters(Some(String::new())).is_ok());
+    }
+}
