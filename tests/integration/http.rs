@@ -3,6 +3,7 @@
 mod limits;
 mod listening;
 mod metrics;
+mod page;
 mod requests;
 
 use std::io::{Read, Write};
@@ -44,7 +45,23 @@ fn send(mut stream: impl Read + Write, request: &str) -> Option<Answer> {
     let (first, headers) = head.split_once("\r\n").unwrap();
     let status = first.split(' ').nth(1).unwrap().parse().unwrap();
     let lower = |line: &str| line.split_once(": ").map(|(name, value)| format!("{}: {value}\n", name.to_lowercase()));
-    Some(Answer { status, head: headers.lines().filter_map(lower).collect(), body: body.to_owned() })
+    let head: String = headers.lines().filter_map(lower).collect();
+    let body = if head.contains("transfer-encoding: chunked\n") { joined(body) } else { body.to_owned() };
+    Some(Answer { status, head, body })
+}
+
+/// The body that was sent in chunks. Each has its length before it, and the last one has none.
+fn joined(mut chunks: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n").unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.push_str(&rest[..length]);
+        chunks = &rest[length + 2..];
+    }
 }
 
 /// A daemon with its address.

@@ -1,0 +1,151 @@
+//! What the pages show: the words and numbers of the commands, and no text that a browser would run.
+
+use graph_sim::User;
+use rustix::process::Signal;
+
+use super::{paged, status};
+use crate::database::{apply, on_both};
+use crate::program::users;
+use crate::world::World;
+
+/// The text of a page as a reader sees it.
+fn text(body: &str) -> String {
+    let mut text = String::new();
+    let mut in_tag = false;
+    for letter in body.chars() {
+        match letter {
+            '<' => in_tag = true,
+            '>' => in_tag = false,
+            _ if !in_tag => text.push(letter),
+            _ => {}
+        }
+    }
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+}
+
+#[apply(on_both)]
+async fn the_pages_show_what_the_commands_show() {
+    let served = paged(World::start(users(3).0).await).await;
+    let world = &served.world;
+    let overview = served.page("/");
+    assert_eq!(overview.status, 200);
+    let seen = text(&overview.body);
+    let status = status(world);
+    for words in [
+        format!("State: {}", status["state"].as_str().unwrap()),
+        "3 active, 0 inactive, 3 linked to this application".to_owned(),
+        format!("(cycle {}, startup)", status["last_cycle"]["cycle"]),
+        "learners: 3 created, 0 updated, 0 deactivated, 0 reactivated".to_owned(),
+        status["source"].as_str().unwrap().to_owned(),
+        format!("pid {}", served.daemon.pid()),
+        "Credential expires".to_owned(),
+        "Next cycle".to_owned(),
+        "Last success".to_owned(),
+    ] {
+        assert!(seen.contains(&words), "{words}\n{seen}");
+    }
+
+    let log = text(&served.page("/log").body);
+    let cycles = text(&served.page("/cycles").body);
+    for name in ["ada.number0@", "ada.number2@", "create", "assigned", "learner-sync log"] {
+        assert!(log.to_lowercase().contains(name), "{name}\n{log}");
+    }
+    assert!(cycles.contains("3 in scope, 3 created"), "{cycles}");
+
+    let mapping = text(&served.page("/mapping").body);
+    let checked = world.run_program(&["mapping", "check", "--json"], 0).json();
+    for attribute in checked["attributes"].as_array().unwrap() {
+        for key in ["attribute", "column", "type", "expression"] {
+            let word = attribute[key].as_str().unwrap();
+            assert!(mapping.contains(word), "{word}\n{mapping}");
+        }
+    }
+    assert!(mapping.contains("Match attributeuserName"), "{mapping}");
+
+    let id = world.value("SELECT entra_id FROM sync_links ORDER BY entra_id LIMIT 1").await;
+    let user = served.page(&format!("/users/{id}"));
+    let seen = text(&user.body);
+    for words in ["active", "Research", "department", "create: assigned", &id, "userName", "user_name"] {
+        assert!(seen.contains(words), "{words}\n{seen}");
+    }
+    served.daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn held_and_failing_users_are_counted_and_the_first_are_listed() {
+    let (tenant, ids) = users(20);
+    let served = paged(World::start(tenant).await).await;
+    served.world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
+    served.daemon.signal(Signal::USR1);
+    served.world.cycles_ended(2).await;
+    served.daemon.logged("waiting next_cycle.at=", 2).await;
+    let body = served.page("/").body;
+    let seen = text(&body);
+    for words in [
+        "State: held",
+        "Held (12); release with learner-sync approve",
+        "12 threshold",
+        "would deactivate",
+        "and 7 more",
+    ] {
+        assert!(seen.contains(words), "{words}\n{seen}");
+    }
+    assert_eq!(body.matches("would deactivate").count(), 5);
+    assert!(body.contains("<code class=\"command\">learner-sync approve</code>"), "{body}");
+    assert!(body.contains("<code class=\"command\">learner-sync status --all</code>"), "{body}");
+    served.world.run_program(&["pause"], 0);
+    let seen = text(&served.page("/").body);
+    assert!(seen.contains("State: paused") && seen.contains("learner-sync resume"), "{seen}");
+    served.daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn texts_of_others_are_shown_and_do_nothing() {
+    let (mut tenant, _) = users(1);
+    let evil = "<img src=x onerror=alert(1)>\u{202e}\u{1b}[2J\"'&amp;<!--";
+    let id = tenant.add_user(User::named("Eve", "Evil").department(evil));
+    tenant.assign_user(&id);
+    let served = paged(World::start(tenant).await).await;
+    let long = "\u{e9}\u{202e}<b>".repeat(20_000);
+    served
+        .world
+        .execute(&format!(
+            "UPDATE provisioning_log SET user_name = '<script>alert(1)</script>', detail = '{long}' WHERE entra_id = '{id}'"
+        ))
+        .await;
+    for path in ["/log".to_owned(), format!("/users/{id}"), format!("/log?user={id}")] {
+        let answer = served.page(&path);
+        assert_eq!(answer.status, 200, "{path}");
+        for part in ["<img", "<script", "<b>", "<!--", "\u{202e}", "\u{1b}"] {
+            assert!(!answer.body.contains(part), "{path}: {part:?}");
+        }
+        // A list cuts the changes behind such a detail.
+        let is_whole = path.starts_with("/users/");
+        let shown = "&lt;img src=x onerror=alert(1)&gt;\\u{202e}\\u{1b}[2J";
+        assert!(!is_whole || answer.body.contains(shown), "{path}\n{}", answer.body);
+        assert!(answer.body.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{path}");
+        assert!(answer.body.contains("(cut; "), "{path}");
+        assert!(answer.body.len() < 40_000, "{path}: {} bytes", answer.body.len());
+    }
+    served.daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_database_that_cannot_be_read_is_a_503_with_the_reason() {
+    let served = paged(World::start(users(1).0).await).await;
+    let id = served.world.value("SELECT entra_id FROM sync_links").await;
+    served.world.execute("ALTER TABLE sync_state RENAME TO moved_state").await;
+    let user = format!("/users/{id}");
+    for path in ["/", "/log", "/log.csv", "/cycles", &user] {
+        let answer = served.page(path);
+        assert_eq!(answer.status, 503, "{path}\n{}", answer.body);
+        assert!(answer.body.contains("learner database"), "{path}\n{}", answer.body);
+    }
+    // The daemon still knows its own state and its mapping.
+    let overview = text(&served.page("/").body);
+    assert!(overview.contains("State: blocked") && overview.contains("1 active"), "{overview}");
+    assert_eq!(served.page("/mapping").status, 200);
+    served.world.execute("ALTER TABLE moved_state RENAME TO sync_state").await;
+    assert_eq!(served.page("/log").status, 200);
+    served.daemon.stop().await;
+}
