@@ -26,7 +26,7 @@ async fn the_log_is_searched_and_read_page_by_page() {
     // 250 updates, 7 failures among them.
     let row = |number: usize| {
         let (status, reason) =
-            if number % 40 == 0 { ("failure", "conflict") } else { ("success", "attributes-changed") };
+            if number.is_multiple_of(40) { ("failure", "conflict") } else { ("success", "attributes-changed") };
         let day = 1 + number / 100;
         format!(
             "INSERT INTO provisioning_log (cycle_id, at, action, status, entra_id, user_name, reason, changes)
