@@ -17,6 +17,7 @@ mod report;
 mod restrictions;
 mod start_over;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +44,9 @@ use crate::model::{
     Attribute, CycleTime, DAY, EntraId, Generation, LinkedLearner, LinkedLearners, Outcome, Restrictions, Selection,
     Source, Trigger, UnclearRows, chain,
 };
-use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
+use crate::plan::{
+    self, Batch, DatabaseFacts, Decision, Desired, LearnerRow, Limits, MemberCounts, Plan, PlanInput, Relink,
+};
 use crate::progress::Stage;
 use crate::scope::Scope;
 use crate::store::{Bookkeeping, CycleAudit, CycleId, Fence, Refused, Store, StoreError, WriteContext};
@@ -342,7 +345,7 @@ pub async fn prepare(
                 ..
             } = &data;
             plan = plan.for_user(only.user, desired);
-            let applied = plan.applied().cloned().collect();
+            let applied = plan.applied().map(Cow::into_owned).collect();
             Some(explanation::ExplainedUser::new(only, linked, desired, &confirmation.verdicts, surroundings, applied))
         }
     };
@@ -510,8 +513,12 @@ async fn read_facts(
     // `provision` shows the row of its user even when nothing changes.
     users.extend(options.only.map(|only| only.user).filter(|user| linked.contains_key(user)));
     let rows = store.rows(source, &users, &attributes).await?;
-    let plan::Lookups { keys, match_values, newcomers } = plan::lookups(linked, desired, &rows, match_attribute);
-    let holders = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
+    let mut holders = BTreeMap::new();
+    for plan::Lookups { keys, match_values, newcomers } in plan::lookups(linked, desired, &rows, match_attribute) {
+        let found = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
+        holders.extend(found.into_iter().map(|row| (row.learner.clone(), row)));
+    }
+    let holders: Vec<LearnerRow> = holders.into_values().collect();
     let recent = time.recent_since(DAY);
     // The learner that a relink names is not among the holders.
     let adopts = !holders.is_empty() || options.only.is_some_and(|only| only.relink.is_some());
@@ -607,8 +614,8 @@ pub async fn rehearse(
     context.directory.progress().begin_writing(plan.counts().applied());
     context.store.prepare_batches(plan.counts().applied()).await?;
     for batch in plan.batches() {
-        let refused = refused_decisions(batch, context.store.rehearse(batch, &write_context).await?, facts);
-        report.add_batch(batch, refused);
+        let refused = refused_decisions(&batch, context.store.rehearse(&batch, &write_context).await?, facts);
+        report.add_batch(&batch, refused);
         context.directory.progress().add_written(batch.decisions().len() as u64);
     }
     report.complete();

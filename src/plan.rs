@@ -12,6 +12,7 @@ mod holds;
 mod input;
 mod joiners;
 mod leavers;
+mod new_learners;
 mod recreated;
 mod relink;
 mod restrictions;
@@ -22,6 +23,7 @@ mod unclear;
 mod uniqueness;
 mod units;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use self::changes::{AttributeChange, Changes};
@@ -33,6 +35,7 @@ pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
 };
+use self::new_learners::NewLearner;
 pub use self::recreated::{Doubt, IdentityProof, Recreated, RecreatedUser, former_accounts, recreated};
 pub use self::relink::Relink;
 pub use self::restrictions::lost_group;
@@ -42,9 +45,16 @@ use crate::model::{Attribute, EntraId, LinkedLearners, Reason, Routes, UniqueKey
 /// How many learners a batch changes; more only when they hand values to each other.
 pub const BATCH_SIZE: usize = 1000;
 
+/// How many users one [`Lookups`] is about.
+const LOOKUP_SIZE: usize = 50_000;
+
 /// Everything one cycle will do. Only [`plan`] makes one.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// Applied before the batches.
+    new_learners: VecDeque<NewLearner>,
+    /// The attributes that the decisions about `new_learners` hide.
+    redacted: BTreeSet<Attribute>,
     batches: VecDeque<Batch>,
     left: Vec<Decision>,
     failing_ended: BTreeSet<EntraId>,
@@ -59,13 +69,25 @@ pub struct Plan {
 
 impl Plan {
     /// The smallest transactions, in the order in which they are applied.
-    pub fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.batches.iter()
+    pub fn batches(&self) -> impl Iterator<Item = Cow<'_, Batch>> {
+        let (first, second) = self.new_learners.as_slices();
+        let new_learners = first.chunks(BATCH_SIZE).chain(second.chunks(BATCH_SIZE));
+        let created = new_learners.map(|chunk| Cow::Owned(self.batch_of(chunk)));
+        created.chain(self.batches.iter().map(Cow::Borrowed))
+    }
+
+    fn batch_of<'n>(&self, new_learners: impl IntoIterator<Item = &'n NewLearner>) -> Batch {
+        Batch::of_single_units(new_learners.into_iter().map(|new| new.redacted(&self.redacted)))
     }
 
     /// Takes the next transaction: the next batch, and as many more as change at most `most` learners together.
     pub fn take_batch(&mut self, most: usize) -> Option<Batch> {
-        let mut taken = self.batches.pop_front()?;
+        let mut taken = if self.new_learners.is_empty() {
+            self.batches.pop_front()?
+        } else {
+            let taken: Vec<NewLearner> = self.new_learners.drain(..most.max(1).min(self.new_learners.len())).collect();
+            self.batch_of(&taken)
+        };
         while let Some(next) =
             self.batches.pop_front_if(|next| taken.decisions().len() + next.decisions().len() <= most)
         {
@@ -74,8 +96,14 @@ impl Plan {
         Some(taken)
     }
 
-    /// The decisions that are applied, in order.
-    pub fn applied(&self) -> impl Iterator<Item = &Decision> {
+    /// The decisions that are applied, in order. Those about new learners are spelled out one by one.
+    pub fn applied(&self) -> impl Iterator<Item = Cow<'_, Decision>> {
+        let created = self.new_learners.iter().map(|new| Cow::Owned(new.redacted(&self.redacted)));
+        created.chain(self.arranged().map(Cow::Borrowed))
+    }
+
+    /// The applied decisions without those about new learners.
+    fn arranged(&self) -> impl Iterator<Item = &Decision> {
         self.batches.iter().flat_map(Batch::decisions).map(|decision| &**decision)
     }
 
@@ -85,12 +113,18 @@ impl Plan {
     }
 
     /// Every decision.
-    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
-        self.applied().chain(&self.left)
+    pub fn decisions(&self) -> impl Iterator<Item = Cow<'_, Decision>> {
+        self.applied().chain(self.left.iter().map(Cow::Borrowed))
+    }
+
+    /// The user of every decision.
+    pub fn users(&self) -> impl Iterator<Item = EntraId> {
+        let decided = self.arranged().chain(&self.left).map(|decision| decision.user);
+        self.new_learners.iter().map(|new| new.user).chain(decided)
     }
 
     /// The decisions about one user.
-    pub fn decisions_on(&self, user: EntraId) -> impl Iterator<Item = &Decision> {
+    pub fn decisions_on(&self, user: EntraId) -> impl Iterator<Item = Cow<'_, Decision>> {
         self.decisions().filter(move |decision| decision.user == user)
     }
 
@@ -141,6 +175,7 @@ type Decisions = Vec<Box<Decision>>;
 /// A plan in the making: decisions in the order in which they are made.
 #[derive(Default)]
 struct Draft {
+    new_learners: VecDeque<NewLearner>,
     decisions: Decisions,
     compared: Vec<Compared>,
     counts: Counts,
@@ -217,7 +252,7 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let PlanInput { linked, desired, groups, named_groups, facts, .. } = input;
     let mut held_ended = ended_holds::ended_without_change(input, &draft);
     let failing_ended = failing_ended(input, &draft);
-    let Draft { decisions, compared, mut counts } = draft;
+    let Draft { new_learners, decisions, compared, mut counts } = draft;
     let (mut applied, left): (Decisions, Decisions) =
         decisions.into_iter().partition(|decision| matches!(decision.effect, Effect::Apply(_)));
     let mut left: Vec<Decision> = left.into_iter().map(|decision| *decision).collect();
@@ -235,6 +270,7 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let members = members.filter(|(group, members)| is_new(group, members) && !guarded.contains(group));
 
     applied.iter().for_each(|decision| counts.add(decision.action));
+    counts.created += new_learners.len() as u64;
     let left_counts = left.iter().filter_map(|decision| Some((decision.user, decision.leave()?.left_as)));
     left_counts.clone().for_each(|(_, left_as)| counts.add_left(left_as));
     let written = applied.iter().map(|decision| decision.user).filter(|user| facts.held.contains_key(user));
@@ -254,6 +290,8 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
         held_ended.values_mut().for_each(|ended| ended.held.redact(redacted));
     }
     Plan {
+        new_learners,
+        redacted: redacted.clone(),
         batches,
         left,
         failing_ended,
@@ -346,7 +384,7 @@ pub fn possibly_cleared(desired: &Desired, rows: &BTreeMap<EntraId, LearnerRow>,
     cleared.into_iter().collect()
 }
 
-/// The lookups among all learners, linked or not, before planning.
+/// Lookups among all learners, linked or not, before planning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookups<'a> {
     /// Unique values that a user newly wants.
@@ -357,24 +395,31 @@ pub struct Lookups<'a> {
     pub newcomers: Vec<EntraId>,
 }
 
-/// The values that users newly want; `rows` are those of the [`possibly_changed`] users.
+/// The values that users newly want, in parts that take little memory; `rows` are those of the [`possibly_changed`] users.
 pub fn lookups<'a>(
-    linked: &LinkedLearners,
+    linked: &'a LinkedLearners,
     desired: &'a Desired,
-    rows: &BTreeMap<EntraId, LearnerRow>,
+    rows: &'a BTreeMap<EntraId, LearnerRow>,
     match_attribute: Attribute,
-) -> Lookups<'a> {
-    let mut lookups = Lookups::default();
-    for (id, user) in &desired.users {
-        let Assessment::Wanted(learner) = &user.assessment else { continue };
-        if linked.contains_key(id) {
-            lookups.keys.extend(joiners::newly_wanted(|attribute| learner.values.text(attribute), rows.get(id)));
-        } else {
-            let value = |attribute| joiners::creation_value(learner, attribute);
-            lookups.keys.extend(joiners::newly_wanted(value, None));
-            lookups.match_values.extend(value(match_attribute));
-            lookups.newcomers.push(*id);
+) -> impl Iterator<Item = Lookups<'a>> {
+    let wanted = desired.users.iter().filter_map(|(id, user)| match &user.assessment {
+        Assessment::Wanted(learner) => Some((id, learner)),
+        _ => None,
+    });
+    let mut wanted = wanted.peekable();
+    std::iter::from_fn(move || {
+        wanted.peek()?;
+        let mut lookups = Lookups::default();
+        for (id, learner) in wanted.by_ref().take(LOOKUP_SIZE) {
+            if linked.contains_key(id) {
+                lookups.keys.extend(joiners::newly_wanted(|attribute| learner.values.text(attribute), rows.get(id)));
+            } else {
+                let value = |attribute| joiners::creation_value(learner, attribute);
+                lookups.keys.extend(joiners::newly_wanted(value, None));
+                lookups.match_values.extend(value(match_attribute));
+                lookups.newcomers.push(*id);
+            }
         }
-    }
-    lookups
+        Some(lookups)
+    })
 }

@@ -1,5 +1,7 @@
 //! Decisions in words, JSON and CSV: the same in `plan`, `sync --dry-run`, `provision` and `log`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::narrow::{ListColumns, ListRow};
@@ -14,19 +16,19 @@ const COLUMNS: ListColumns = ListColumns(&["reason", "user", "changes"]);
 
 /// Decisions grouped by what happens, of which a list may show only the first.
 pub(super) struct DecisionList<'d> {
-    decisions: Vec<&'d Decision>,
+    decisions: Vec<Cow<'d, Decision>>,
     limit: usize,
 }
 
 impl<'d> DecisionList<'d> {
     /// A list of at most `limit` decisions.
-    pub(super) fn new(mut decisions: Vec<&'d Decision>, limit: Option<usize>) -> Self {
+    pub(super) fn new(mut decisions: Vec<Cow<'d, Decision>>, limit: Option<usize>) -> Self {
         decisions.sort_by_key(|decision| (place(decision.status()), decision.action, decision.user));
         Self { decisions, limit: limit.unwrap_or(usize::MAX) }
     }
 
-    fn listed(&self) -> impl Iterator<Item = &'d Decision> {
-        self.decisions.iter().take(self.limit).copied()
+    fn listed(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter().take(self.limit).map(|decision| &**decision)
     }
 
     /// `[{"action", "entra_id", "user_name", "status", "reason", "detail", "changes"}]`

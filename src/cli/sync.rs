@@ -1,5 +1,6 @@
 //! `learner-sync sync`: one cycle now, or its rehearsal.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use super::planner::Planner;
 use super::progress::ProgressDisplay;
 use crate::cycle::{self, CycleRequest, Report};
 use crate::model::{Clock, Outcome, Trigger};
-use crate::plan::{Counts, Decision};
+use crate::plan::Counts;
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{RunOptions, run_locked_cycle};
 
@@ -77,9 +78,10 @@ async fn rehearse(app: &App, full: bool, json: bool, display: ProgressDisplay) -
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
     let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|refused| (refused.user, refused)).collect();
-    let decisions: Vec<&Decision> =
-        prepared.plan.decisions().map(|decision| refused.get(&decision.user).copied().unwrap_or(decision)).collect();
-    let list = DecisionList::new(decisions, None);
+    let decisions = prepared.plan.decisions();
+    let decisions =
+        decisions.map(|decision| refused.get(&decision.user).map_or(decision, |refused| Cow::Borrowed(*refused)));
+    let list = DecisionList::new(decisions.collect(), None);
     if json {
         let mut document = report_as_json(&report);
         document["changes"] = list.as_json();

@@ -2,6 +2,7 @@
 //!
 //! Everything is read and judged as in a cycle; only the relinks are applied, all of them or none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -46,7 +47,7 @@ impl PreparedRelink {
     }
 
     /// The values that are written for each of them.
-    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
+    pub fn decisions(&self) -> impl Iterator<Item = Cow<'_, Decision>> {
         self.prepared.plan.applied()
     }
 
@@ -70,7 +71,7 @@ impl PreparedRelink {
         match &written {
             Ok(()) => {
                 for batch in self.prepared.plan.batches() {
-                    report.add_batch(batch, Vec::new());
+                    report.add_batch(&batch, Vec::new());
                 }
                 report.complete();
                 // A comparison that repaired no other user must not pass for what the last cycle wrote.
@@ -101,10 +102,10 @@ impl PreparedRelink {
         let Prepared { plan, linked, joined, generation, .. } = &mut self.prepared;
         for batch in plan.batches() {
             let fence = Fence { generation: *generation, force: false };
-            let applied = context.store.relink(batch, write_context, fence, actor).await?;
+            let applied = context.store.relink(&batch, write_context, fence, actor).await?;
             reached(Step::BatchCommitted);
             *generation = applied.generation;
-            remember::applied(linked, joined, batch, &applied.learners);
+            remember::applied(linked, joined, &batch, &applied.learners);
         }
         Ok(())
     }

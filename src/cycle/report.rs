@@ -147,7 +147,10 @@ impl Report {
             held,
         } = plan.counts();
         // These users are unchanged only because the cycle had changed them before it started over.
-        let decided: BTreeSet<EntraId> = plan.decisions().map(|decision| decision.user).collect();
+        let decided: BTreeSet<EntraId> = match self.committed.users.is_empty() {
+            true => BTreeSet::new(),
+            false => plan.users().collect(),
+        };
         let is_changed =
             |(user, action): &(&EntraId, &Action)| **action != Action::Deactivate && !decided.contains(user);
         let unchanged = unchanged.saturating_sub(self.committed.users.iter().filter(is_changed).count() as u64);

@@ -19,7 +19,7 @@ impl fmt::Display for Plan {
             let state = if compared.active { "active" } else { "inactive" };
             writeln!(f, "compared {}: {state}", compared.user)?;
         }
-        for (user, ended) in self.batches().flat_map(|batch| batch.ended_holds()).chain(self.held_ended()) {
+        for (user, ended) in self.batches.iter().flat_map(|batch| batch.ended_holds()).chain(self.held_ended()) {
             writeln!(f, "hold ends {user}: {}", ended.held.detail.as_deref().unwrap_or_default())?;
         }
         for user in self.failing_ended() {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::restrictions::excluded_by;
-use super::uniqueness::{Conflict, Holders, Match};
+use super::uniqueness::{Conflict, Holders, Match, SharedValues};
 use super::{
     Adoption, Assessment, AssignedUser, AttributeChange, Changes, Compared, Decision, Draft, Effect, LearnerRow, Leave,
-    LeftAs, PlanInput, Rejection, Relink, RowAfter, TargetRow,
+    LeftAs, NewLearner, PlanInput, Rejection, Relink, RowAfter, TargetRow,
 };
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, RequestId, UniqueKey, Values,
+    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, RequestId, Routes, UniqueKey,
+    Values,
 };
 
 /// The values of a new row.
@@ -38,6 +39,7 @@ pub(super) fn newly_wanted<'a>(
 
 /// Decides about every assigned user as if no other user wanted anything. Leavers come later.
 pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Draft) {
+    let shared = SharedValues::new(input, holders);
     for (id, user) in &input.desired.users {
         if let Some(setting) = excluded_by(input, *id, input.row(*id)) {
             draft.push(excluded(*id, input.linked.get(id), setting));
@@ -53,7 +55,7 @@ pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Dr
             Assessment::Wanted(learner) => match (linked(), input.relinks.get(id)) {
                 (Some(linked), _) => compare_linked(input, *id, user, learner, linked, draft),
                 (None, Some(relink)) => draft.push(relinked(input, *id, user, learner, relink)),
-                (None, None) => draft.push(newcomer(input, *id, user, learner, holders)),
+                (None, None) => newcomer(input, *id, user, learner, &shared, draft),
             },
             Assessment::Leaving(reason) if linked().is_none() => {
                 draft.push(never_a_learner(*id, *reason, Leave::unrecorded(LeftAs::Skipped)));
@@ -182,31 +184,30 @@ fn newcomer(
     id: EntraId,
     user: &AssignedUser,
     learner: &Arc<Learner>,
-    holders: &Holders<'_>,
-) -> Decision {
-    let created = match learner.on_create.is_empty() {
-        true => Arc::clone(learner),
-        false => Arc::new(Learner { values: creation_values(learner), ..Learner::default() }),
-    };
-    let matched = holders.unlinked_match(id, &created.values);
-    let create = Decision {
+    shared: &SharedValues<'_>,
+    draft: &mut Draft,
+) {
+    let new = NewLearner {
         user: id,
-        action: Action::Create,
-        reason: Reason::Assigned,
-        detail: None,
-        row: TargetRow::New,
-        known_name: None,
-        changes: Changes::creation(created),
-        request_id: RequestId::default(),
-        effect: Effect::Apply(active_after(user, learner)),
+        learner: Arc::clone(learner),
+        routes: user.routes.clone(),
+        request_id: input.request_id(id),
     };
-    match matched {
-        Match::None => create,
-        Match::Conflict(detail) => conflict(input, create, detail.into()),
+    let value = |attribute| creation_value(learner, attribute);
+    match shared.holders.unlinked_match(id, value) {
+        Match::None => {
+            let is_recorded = input.facts.held.contains_key(&id) || input.facts.failing.contains_key(&id);
+            if is_recorded || newly_wanted(value, None).any(|key| shared.contains(&key)) {
+                draft.push(new.decision());
+            } else {
+                draft.new_learners.push_back(new);
+            }
+        }
+        Match::Conflict(detail) => draft.push(conflict(input, new.decision(), detail.into())),
         Match::Row(row, how) => {
             let target = Adoption::of(row.learner.clone(), None);
             let adopt = update(id, user, target, Some(row), Reason::Adopted, learner);
-            Decision { detail: Some(how), ..adopt }
+            draft.push(Decision { detail: Some(how), ..adopt });
         }
     }
 }
@@ -257,7 +258,7 @@ fn update(
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes: differing.chain(activation).collect(),
         request_id: RequestId::default(),
-        effect: Effect::Apply(active_after(user, learner)),
+        effect: Effect::Apply(active_after(&user.routes, learner)),
     }
 }
 
@@ -266,10 +267,10 @@ fn replaced_external_id(row: &LearnerRow, id: EntraId) -> Option<String> {
     row.external_id.clone().filter(|text| *text != id.to_string())
 }
 
-fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
+pub(super) fn active_after(routes: &Routes, learner: &Learner) -> RowAfter {
     RowAfter {
         active: true,
-        routes: user.routes.clone(),
+        routes: routes.clone(),
         fingerprint: Fingerprint::compute(&learner.values),
         spelling: Some(Fingerprint::spelling(&learner.values)),
         approved_by: None,

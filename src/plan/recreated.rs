@@ -213,11 +213,11 @@ impl Recreated {
 impl Plan {
     /// Keeps the relinks alone, in one transaction.
     pub fn relinks_only(mut self) -> Self {
-        let applied = self.applied().filter(|decision| decision.reason == Reason::Relinked);
-        let relinks: Vec<Decision> = applied.cloned().collect();
+        let relinks = self.arranged().filter(|decision| decision.reason == Reason::Relinked);
+        let relinks: Vec<Decision> = relinks.cloned().collect();
         let mut counts = Counts { in_scope: relinks.len() as u64, ..Counts::default() };
         relinks.iter().for_each(|decision| counts.add(decision.action));
-        self.keep_applied(relinks);
+        self.keep_arranged(relinks);
         Self { batches: self.batches, counts, ..Self::default() }
     }
 }

@@ -7,10 +7,10 @@ use super::{Counts, Decision, Desired, EndedHolds, Plan};
 use crate::model::EntraId;
 
 impl Plan {
-    /// Keeps these of the applied decisions, in one transaction.
-    pub(super) fn keep_applied(&mut self, applied: Vec<Decision>) {
+    /// Keeps these of the arranged decisions, in one transaction.
+    pub(super) fn keep_arranged(&mut self, applied: Vec<Decision>) {
         let mut ended: EndedHolds =
-            self.batches().flat_map(Batch::ended_holds).map(|(user, ended)| (*user, ended.clone())).collect();
+            self.batches.iter().flat_map(Batch::ended_holds).map(|(user, ended)| (*user, ended.clone())).collect();
         let mut batch = Batch::from(applied);
         batch.take_ended_holds(&mut ended);
         self.batches = if batch.decisions().is_empty() { VecDeque::new() } else { [batch].into() };
@@ -18,10 +18,12 @@ impl Plan {
 
     /// Keeps what concerns `user`, and the users that hand it a value or get one from it.
     pub fn for_user(mut self, user: EntraId, desired: &Desired) -> Self {
-        let together = coupled_with(&self.applied().collect::<Vec<_>>(), user);
+        // A new learner is coupled with nobody.
+        self.new_learners.retain(|new| new.user == user);
+        let together = coupled_with(&self.arranged().collect::<Vec<_>>(), user);
         let applied: Vec<Decision> =
-            self.applied().filter(|decision| together.contains(&decision.user)).cloned().collect();
-        self.keep_applied(applied);
+            self.arranged().filter(|decision| together.contains(&decision.user)).cloned().collect();
+        self.keep_arranged(applied);
         self.left.retain(|decision| decision.user == user);
         self.failing_ended.retain(|other| *other == user);
         self.held_ended.retain(|other, _| *other == user);

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-use super::joiners::newly_wanted;
+use super::joiners::{creation_value, newly_wanted};
 use super::leavers::account_is_deleted;
 use super::restrictions::excluded_by;
 use super::units::unique_values;
 use super::{Assessment, AttributeChange, Decision, Effect, LearnerRow, PlanInput, RowAfter, TargetRow};
 use crate::model::{
-    Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Reissued, RequestId, UniqueKey, Values,
+    Action, Attribute, Cause, EntraId, Fingerprint, Learner, LearnerId, Reason, Reissued, RequestId, UniqueKey, Values,
     shell_word,
 };
 
@@ -76,7 +76,7 @@ impl<'a> Holders<'a> {
 
     /// The unlinked learner of this user: the one that names it in `external_id`, else the only one with the same match
     /// attribute.
-    pub(super) fn unlinked_match(&self, id: EntraId, values: &Values) -> Match<'a> {
+    pub(super) fn unlinked_match<'v>(&self, id: EntraId, value: impl Fn(Attribute) -> Option<&'v str>) -> Match<'a> {
         if let Some(row) = self.by_external_id.get(&id) {
             return if row.link.is_none() && !row.unreadable_link && !row.other_state {
                 Match::Row(row, "matched by external_id".to_owned())
@@ -85,7 +85,7 @@ impl<'a> Holders<'a> {
             };
         }
         let path = self.match_attribute.path();
-        let Some(wanted) = values.text(self.match_attribute) else { return Match::None };
+        let Some(wanted) = value(self.match_attribute) else { return Match::None };
         // An external table may have several names that differ in letter case alone.
         let matching = self.unlinked_by_match.get(&*self.match_attribute.matched(wanted));
         match matching.map_or(&[][..], Vec::as_slice) {
@@ -298,24 +298,68 @@ fn free_values(
     })
 }
 
+/// The unique values that a learner has or that several users want. Only a decision that wants one of them can be in conflict.
+pub(super) struct SharedValues<'a> {
+    pub(super) holders: &'a Holders<'a>,
+    repeated: RepeatedKeys,
+}
+
+impl<'a> SharedValues<'a> {
+    /// Those of every user that is wanted. Some of these users may turn out to want nothing.
+    pub(super) fn new(input: PlanInput<'_>, holders: &'a Holders<'a>) -> Self {
+        let wanted = input.desired.users.iter().filter_map(|(id, user)| match &user.assessment {
+            Assessment::Wanted(learner) => Some((*id, &**learner)),
+            _ => None,
+        });
+        let hashes = wanted.flat_map(|(id, learner): (EntraId, &Learner)| {
+            let is_linked = input.linked.contains_key(&id);
+            let created = (!is_linked).then(|| newly_wanted(move |attribute| creation_value(learner, attribute), None));
+            // A newcomer may adopt a row, which gets no values for a new one.
+            let updated = (is_linked || !learner.on_create.is_empty())
+                .then(|| newly_wanted(move |attribute| learner.values.text(attribute), input.row(id)));
+            created.into_iter().flatten().chain(updated.into_iter().flatten()).map(|key| hash(&key))
+        });
+        Self { holders, repeated: RepeatedKeys::among(hashes) }
+    }
+
+    pub(super) fn contains(&self, key: &UniqueKey<'_>) -> bool {
+        self.holders.holder(key).is_some() || self.repeated.contains(key)
+    }
+}
+
+/// The unique values that occur more than once, by their hashes: a first load has two values for each user, and nearly all
+/// of them once.
+struct RepeatedKeys(Vec<u64>);
+
+impl RepeatedKeys {
+    fn among(hashes: impl Iterator<Item = u64>) -> Self {
+        let mut hashes: Vec<u64> = hashes.collect();
+        hashes.sort_unstable();
+        Self(hashes.chunk_by(|left, right| left == right).filter(|same| same.len() > 1).map(|same| same[0]).collect())
+    }
+
+    /// Whether the value occurs more than once; seldom also when it does not.
+    fn contains(&self, key: &UniqueKey<'_>) -> bool {
+        self.0.binary_search(&hash(key)).is_ok()
+    }
+}
+
+fn hash(key: &UniqueKey<'_>) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+}
+
 /// The decisions that newly want a value which another learner has or another decision wants, in the order of the values.
 struct Wanted<'d>(Vec<(UniqueKey<'d>, &'d Decision)>);
 
 impl<'d> Wanted<'d> {
     fn new(decisions: impl Iterator<Item = &'d Decision> + Clone, holders: &Holders<'_>) -> Self {
         let keys = |decision: &'d Decision| unique_values(decision, |change| change.new);
-        // A first load wants two values for each user, and nearly all of them once. Hashes are compared quickly.
-        let hash = |key: &UniqueKey<'_>| BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-        let mut hashes: Vec<u64> = decisions.clone().flat_map(keys).map(|key| hash(&key)).collect();
-        hashes.sort_unstable();
-        let repeated: Vec<u64> =
-            hashes.chunk_by(|left, right| left == right).filter(|same| same.len() > 1).map(|same| same[0]).collect();
-        if holders.by_key.is_empty() && repeated.is_empty() {
+        let repeated = RepeatedKeys::among(decisions.clone().flat_map(keys).map(|key| hash(&key)));
+        if holders.by_key.is_empty() && repeated.0.is_empty() {
             return Self(Vec::new());
         }
-        let is_shared =
-            |key: &UniqueKey<'_>| holders.holder(key).is_some() || repeated.binary_search(&hash(key)).is_ok();
-        let shared = |decision| keys(decision).filter(is_shared).map(move |key| (key, decision));
+        let shared = SharedValues { holders, repeated };
+        let shared = |decision| keys(decision).filter(|key| shared.contains(key)).map(move |key| (key, decision));
         let mut wanted: Vec<(UniqueKey<'_>, &Decision)> = decisions.flat_map(shared).collect();
         // Stable: the first of several claimants stays the first.
         wanted.sort_by(|(left, _), (right, _)| left.cmp(right));

@@ -46,6 +46,12 @@ impl Batch {
         self.ended_holds = users.flatten().filter_map(|user| all.remove_entry(&user)).collect();
     }
 
+    /// Decisions that need no other.
+    pub(super) fn of_single_units(decisions: impl Iterator<Item = Decision>) -> Self {
+        let decisions: Decisions = decisions.map(Box::new).collect();
+        Self { ends: (1..=decisions.len()).collect(), decisions, ended_holds: EndedHolds::new() }
+    }
+
     fn push_unit(&mut self, unit: impl IntoIterator<Item = Box<Decision>>) {
         self.decisions.extend(unit);
         self.ends.push(self.decisions.len());

@@ -78,14 +78,14 @@ async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRe
     Ok(PreparedRelink::prepare(context, now).await?)
 }
 
-type ShownPair<'a> = (&'a LearnerId, IdentityProof, Option<(Action, &'a Changes)>);
+type ShownPair<'a> = (&'a LearnerId, IdentityProof, Option<(Action, Changes)>);
 
 /// The pairs that the administrator has seen, and the text for each.
 fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
-    let written: BTreeMap<EntraId, (Action, &Changes)> =
-        found.decisions().map(|decision| (decision.user, (decision.action, &decision.changes))).collect();
+    let mut written: BTreeMap<EntraId, (Action, Changes)> =
+        found.decisions().map(|decision| (decision.user, (decision.action, decision.changes.clone()))).collect();
     let pairs = found.recreated.pairs.iter().map(|RecreatedUser { relink, user_name: _, proof }| {
-        (relink.user, (&relink.learner, *proof, written.get(&relink.user).copied()))
+        (relink.user, (&relink.learner, *proof, written.remove(&relink.user)))
     });
     pairs.collect()
 }
@@ -128,10 +128,12 @@ fn print_found(recreated: &Recreated) -> Result<(), Failure> {
 /// Prints the changes besides the links: an account that was created again may lack values.
 fn print_changes(found: &PreparedRelink) -> Result<(), Failure> {
     let mut changes: BTreeMap<Attribute, (u64, u64)> = BTreeMap::new();
-    for change in found.decisions().flat_map(|decision| decision.changes.iter()) {
-        let (changed, cleared) = changes.entry(change.attribute).or_default();
-        *changed += 1;
-        *cleared += u64::from(change.new.is_none());
+    for decision in found.decisions() {
+        for change in decision.changes.iter() {
+            let (changed, cleared) = changes.entry(change.attribute).or_default();
+            *changed += 1;
+            *cleared += u64::from(change.new.is_none());
+        }
     }
     if changes.is_empty() {
         return Ok(());

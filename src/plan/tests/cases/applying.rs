@@ -117,7 +117,7 @@ fn transactions_are_cut_between_units() {
         world.wanted_as(number, name);
     }
     world.confirmed.insert(user(5), Verdict::Unassigned);
-    let decisions: Vec<Decision> = world.plan().applied().cloned().collect();
+    let decisions: Vec<Decision> = world.plan().applied().map(Cow::into_owned).collect();
     let cut = |size: usize| -> Vec<Vec<u8>> {
         let number = |decision: &Decision| decision.user.as_bytes()[0];
         let batches = units::arrange(decisions.iter().cloned().map(Box::new).collect(), size);
@@ -150,7 +150,7 @@ fn transactions_are_cut_between_units() {
 #[track_caller]
 fn check_units(renames: &[(&str, &str)], expect: &[&[u8]]) {
     let rename = |(number, (old, new)): (u8, &(&str, &str))| {
-        let mut decision = updates(1, 1, Some("new")).plan().applied().next().unwrap().clone();
+        let mut decision = updates(1, 1, Some("new")).plan().applied().next().unwrap().into_owned();
         let change = |attribute| AttributeChange::new(attribute, Some(*old), Some(*new));
         decision.user = user(number);
         // A department may be the same for two users.
@@ -195,7 +195,9 @@ fn rows_and_values_are_looked_up_for_users_that_may_change() {
     assert_eq!(possibly_changed(&linked, &world.desired), [2, 3, 4, 5, 7].map(user));
 
     let rows = world.rows.iter().map(|row| (row.link.clone().unwrap().1, row.clone())).collect();
-    let Lookups { keys, match_values, newcomers } = lookups(&linked, &world.desired, &rows, Attribute::UserName);
+    let mut parts = lookups(&linked, &world.desired, &rows, Attribute::UserName);
+    let Lookups { keys, match_values, newcomers } = parts.next().unwrap();
+    assert_eq!(parts.next(), None);
     let keys: Vec<_> = keys.into_iter().map(|key| key.folded).collect();
     assert_eq!(keys, ["new", "created", "e8"]);
     assert_eq!((match_values, newcomers), (vec!["created"], vec![user(8)]));
@@ -279,4 +281,28 @@ fn a_null_clears_a_value_unless_it_is_the_default() {
         1 in scope, 1 updated
     ",
     );
+}
+
+#[test]
+fn new_learners_are_applied_first_and_share_transactions() {
+    let mut world = World::new();
+    world.learner(1);
+    world.wanted(1).values.insert(Attribute::Department, Some("new"));
+    for number in 2..=7 {
+        world.wanted(number);
+    }
+    let mut plan = world.plan();
+    let applied: Vec<EntraId> = plan.applied().map(|decision| decision.user).collect();
+    assert_eq!(applied, [2, 3, 4, 5, 6, 7, 1].map(user));
+    assert_eq!(plan.users().collect::<Vec<_>>(), applied);
+    let mut take = |most| -> Vec<EntraId> {
+        let batch = plan.take_batch(most).unwrap();
+        batch.decisions().iter().map(|decision| decision.user).collect()
+    };
+    assert_eq!(take(4), [2, 3, 4, 5].map(user));
+    assert_eq!(take(2), [6, 7].map(user));
+    assert_eq!(take(2), [user(1)]);
+    assert_eq!(plan.take_batch(2), None);
+    let mut plan = world.plan();
+    assert_eq!(plan.take_batch(7).unwrap().decisions().len(), 7);
 }
