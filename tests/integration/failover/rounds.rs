@@ -39,7 +39,6 @@ struct FailoverTest {
     synchronous: bool,
     /// Whether the present tenant has learners.
     loaded: bool,
-    tally: BTreeMap<String, usize>,
     /// The duration of an undisturbed cycle.
     pace: Duration,
 }
@@ -61,9 +60,9 @@ impl FailoverTest {
         let world = World::start_on(cluster.nodes[leader].server, tenant_with_users(USERS, seed)).await;
         world.configure(NO_LIMITS);
         configure_database_url(&world, &cluster.url(world.database.name()));
-        let (changes, tally) = (Changes::new(SmallRng::seed_from_u64(seed)), BTreeMap::new());
+        let changes = Changes::new(SmallRng::seed_from_u64(seed));
         let pace = Duration::from_secs(2);
-        Self { cluster, world, changes, synchronous: true, loaded: false, tally, pace }
+        Self { cluster, world, changes, synchronous: true, loaded: false, pace }
     }
 
     /// Begins with an empty database and another tenant.
@@ -92,8 +91,9 @@ impl FailoverTest {
         (found.into_log(), model)
     }
 
-    /// Returns how long the cluster was without a leader, the disturbed cycle went on, and the lost node was away.
-    async fn round(&mut self, loss: Loss) -> [Duration; 3] {
+    /// Returns the kind of the round, and how long the cluster was without a leader, the disturbed cycle went on, and the
+    /// lost node was away.
+    async fn round(&mut self, loss: Loss) -> (String, [Duration; 3]) {
         let leader = self.healthy_leader().await;
         let (before, model) = self.read().await;
         if self.loaded {
@@ -145,10 +145,10 @@ impl FailoverTest {
         let lost = if kept < before.len() { ", older rows lost" } else { "" };
         let replication = if self.synchronous { "synchronous" } else { "asynchronous" };
         let code = status.code().unwrap_or_default();
-        *self.tally.entry(format!("{replication} {loss:?}: {reached}, exit code {code}{lost}")).or_default() += 1;
+        let kind = format!("{replication} {loss:?}: {reached}, exit code {code}{lost}");
         self.recover(model, &due).await;
         self.loaded = true;
-        [elected, ended, healthy]
+        (kind, [elected, ended, healthy])
     }
 
     /// Waits until a batch is being written, or the program ends without one.
@@ -209,7 +209,7 @@ async fn a_cluster_that_loses_its_primary_at_any_time_loses_no_change() {
     println!("LEARNER_SYNC_SEED={}", report.seed);
     let losses = cluster.losses();
     let mut test = FailoverTest::new(cluster, report.seed).await;
-    let begun = Instant::now();
+    let (begun, mut tally) = (Instant::now(), BTreeMap::<String, usize>::new());
     for round in 0..usize::try_from(rounds).unwrap() {
         report.round = round;
         if round % ROUNDS_OF_A_TENANT == 0 {
@@ -221,11 +221,13 @@ async fn a_cluster_that_loses_its_primary_at_any_time_loses_no_change() {
             test.reset(report.seed.wrapping_add(round as u64)).await;
         }
         let loss = losses[test.changes.random.random_range(0..losses.len())];
-        let times = test.round(loss).await.map(|time| time.as_secs());
-        println!("round {round}: {loss:?}; another leader, end of the cycle, healthy after {times:?} s");
+        let (kind, times) = test.round(loss).await;
+        let times = times.map(|time| time.as_secs());
+        println!("round {round}: {kind}; another leader, end of the cycle, healthy after {times:?} s");
+        *tally.entry(kind).or_default() += 1;
     }
     println!("{rounds} rounds in {} s", begun.elapsed().as_secs());
-    for (kind, count) in &test.tally {
+    for (kind, count) in &tally {
         println!("{count:>4} {kind}");
     }
 }

@@ -35,7 +35,6 @@ struct TakeOverTest {
     pair: Pair,
     model: Model,
     changes: Changes,
-    took: Vec<Duration>,
 }
 
 impl TakeOverTest {
@@ -45,7 +44,7 @@ impl TakeOverTest {
         world.execute(GENERATIONS).await;
         let pair = Pair::start_with(world, NO_LIMITS, &[]).await;
         let changes = Changes::new(SmallRng::seed_from_u64(seed));
-        Some(Self { pair, model: Model::default(), changes, took: Vec::new() })
+        Some(Self { pair, model: Model::default(), changes })
     }
 
     /// Waits until no cycle runs and none begins soon.
@@ -85,7 +84,8 @@ impl TakeOverTest {
         longest.mul_f64(self.changes.random.random_range(0.0..1.0))
     }
 
-    async fn round(&mut self, disturbance: Disturbance) {
+    /// Returns how long the other daemon took; `None` when the disturbed one woke up before.
+    async fn round(&mut self, disturbance: Disturbance) -> Option<Duration> {
         let interval = Duration::from_secs(INTERVAL.unsigned_abs());
         {
             let Self { pair, model, changes, .. } = self;
@@ -119,21 +119,27 @@ impl TakeOverTest {
             .await;
             begun.elapsed()
         };
-        match disturbance {
+        let took = match disturbance {
             Disturbance::Kill => {
-                self.took.push(taken_over.await);
+                let took = taken_over.await;
                 let daemon = spawn(&self.pair.world, &leader, &[]);
-                if is_one { self.pair.one = daemon } else { self.pair.two = daemon }
+                if is_one {
+                    self.pair.one = daemon
+                } else {
+                    self.pair.two = daemon
+                }
+                Some(took)
             }
             Disturbance::Sleep => {
                 // It may wake up before, during or after the cycle of the other one.
                 let taken = tokio::time::timeout(nap, taken_over).await;
-                self.took.extend(taken.ok());
                 let disturbed = if is_one { &self.pair.one } else { &self.pair.two };
                 disturbed.signal(Signal::CONT);
+                taken.ok()
             }
-        }
+        };
         self.completed().await;
+        took
     }
 }
 
@@ -143,14 +149,18 @@ async fn one_daemon_writes_while_the_other_is_killed_or_asleep_and_nothing_is_lo
     let Some(mut test) = TakeOverTest::start(report.seed).await else { return };
     test.completed().await;
     let rounds = from_environment("LEARNER_SYNC_TAKE_OVER_ROUNDS").unwrap_or(ROUNDS);
+    println!("LEARNER_SYNC_SEED={}", report.seed);
+    let mut all_took = Vec::new();
     for round in 0..rounds {
         report.round = usize::try_from(round).unwrap();
         let disturbance = if round % 2 == 0 { Disturbance::Kill } else { Disturbance::Sleep };
-        test.round(disturbance).await;
+        let took = test.round(disturbance).await;
+        println!("round {round}: {disturbance:?}; taken over after {took:.1?}");
+        all_took.extend(took);
     }
-    test.took.sort();
-    if let (Some(median), Some(worst)) = (test.took.get(test.took.len() / 2), test.took.last()) {
-        let times = test.took.len();
+    all_took.sort();
+    if let (Some(median), Some(worst)) = (all_took.get(all_took.len() / 2), all_took.last()) {
+        let times = all_took.len();
         println!("{times} take-overs with an interval of {INTERVAL} s: median {median:.1?}, worst {worst:.1?}");
     }
     test.pair.stop().await;
