@@ -7,12 +7,15 @@
 //! therefore opened only while needed, on a thread whose panic is caught, and a manifest proves that the content is
 //! complete. Entries are grouped into 1024 buckets, because sled handles few large values better than many small ones.
 //!
+//! A disk that does not answer costs a limited time: the cycle that waits for it keeps every other one out.
+//!
 //! A damaged cache is set aside and rebuilt. Two kinds of directories are refused before a cycle starts and stay
 //! unchanged: the cache of a newer learner-sync, and a directory with other files.
 
 mod aside;
 mod content;
 mod copy;
+mod disk;
 mod layout;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ use jiff::Timestamp;
 use self::aside::set_aside;
 use self::content::{BUCKETS, Encoded, Manifest, decode, encode};
 use self::copy::Copy;
+use self::disk::{DiskFault, caught, on_disk};
 pub use self::layout::CacheRefused;
 use self::layout::{CacheState, classify_directory};
 use crate::failpoint::{Step, reached};
@@ -70,6 +74,9 @@ pub enum CacheMiss {
     /// Another process changes the cache, so a copy of it is not complete.
     #[error("another process is writing the cache")]
     Changing,
+    /// The disk hangs.
+    #[error("the disk of the cache does not answer")]
+    Silent,
     /// The system cannot open the cache at present, which is intact.
     #[error("cannot open the cache: {0}")]
     Unavailable(String),
@@ -107,11 +114,16 @@ pub fn inspect(directory: &Path) -> Result<(), CacheRefused> {
 /// # Errors
 /// The reason for not using the cache.
 pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result<CachedLearners, CacheMiss> {
-    let read = read_with(directory, origin, read).await;
-    if let Err(CacheMiss::Unusable(_)) = &read {
-        set_aside(directory, now);
-    }
-    read
+    let origin = origin.clone();
+    let recalled = on_disk(directory, move |directory| {
+        reached(Step::CacheReading);
+        let read = read_with(directory, &origin, read);
+        if let Err(CacheMiss::Unusable(_)) = &read {
+            set_aside(directory, now);
+        }
+        read
+    });
+    recalled.await?
 }
 
 /// Like [`recall`], without changing anything: reads a copy of the cache.
@@ -123,20 +135,18 @@ pub async fn peek(directory: &Path, origin: &Origin) -> Result<CachedLearners, C
         let copy = Copy::new(directory).map_err(|error| CacheMiss::Unavailable(error.to_string()))?;
         read(copy.path(), origin)
     };
-    peek_twice(directory, || read_with(directory, origin, read_copy)).await
+    let origin = origin.clone();
+    on_disk(directory, move |directory| peek_twice(directory, || read_with(directory, &origin, read_copy))).await?
 }
 
 /// Repeats an attempt that another process may have disturbed, and says so if the second one fails as well.
-async fn peek_twice<T, F: Future<Output = Result<T, CacheMiss>>>(
-    directory: &Path,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, CacheMiss> {
+fn peek_twice<T>(directory: &Path, mut attempt: impl FnMut() -> Result<T, CacheMiss>) -> Result<T, CacheMiss> {
     let before = layout::file_states(directory);
-    let first = attempt().await;
+    let first = attempt();
     if !matches!(first, Err(CacheMiss::Unavailable(_) | CacheMiss::Unusable(_))) {
         return first;
     }
-    match attempt().await {
+    match attempt() {
         Err(CacheMiss::Unavailable(_) | CacheMiss::Unusable(_)) if layout::file_states(directory) != before => {
             Err(CacheMiss::Changing)
         }
@@ -144,10 +154,10 @@ async fn peek_twice<T, F: Future<Output = Result<T, CacheMiss>>>(
     }
 }
 
-async fn read_with(
+fn read_with(
     directory: &Path,
     origin: &Origin,
-    read: impl FnOnce(&Path, &Origin) -> Result<CachedLearners, CacheMiss> + Send + 'static,
+    read: impl FnOnce(&Path, &Origin) -> Result<CachedLearners, CacheMiss>,
 ) -> Result<CachedLearners, CacheMiss> {
     match classify_directory(directory) {
         CacheState::Absent => Err(CacheMiss::Missing),
@@ -155,11 +165,20 @@ async fn read_with(
         CacheState::Unavailable(why) => Err(CacheMiss::Unavailable(why)),
         CacheState::Unusable(why) => Err(CacheMiss::Unusable(why)),
         CacheState::Usable => {
-            let (path, origin) = (directory.to_owned(), origin.clone());
-            let read = tokio::task::spawn_blocking(move || read(&path, &origin)).await;
+            let read = caught(|| read(directory, origin));
             read.unwrap_or_else(|panic| Err(CacheMiss::Unusable(format!("cannot open it ({panic})"))))
         }
     }
+}
+
+/// What became of an attempt to write into the present directory.
+enum Written {
+    /// The cache is up to date.
+    Complete,
+    /// The directory has to stay as it is.
+    Failed(String),
+    /// The present cache is damaged; a new one replaces it.
+    Damaged,
 }
 
 /// Writes the changed buckets and the manifest in one batch.
@@ -174,49 +193,64 @@ pub async fn record(
     now: Timestamp,
 ) -> Result<(), CacheError> {
     let encoded = || encode(origin, linked, compared_at).map_err(|error| cache_error(directory, &error));
+    let content = encoded()?;
+    let written = on_disk(directory, move |directory| write_into(directory, content)).await;
+    match written.map_err(|fault| cache_error(directory, &fault))? {
+        Written::Complete => return Ok(()),
+        Written::Failed(why) => return Err(cache_error(directory, &why)),
+        Written::Damaged => {}
+    }
+    let content = encoded()?;
+    let replaced = on_disk(directory, move |directory| match set_aside(directory, now) {
+        true => create(directory, content),
+        false => Err("the existing cache is unusable and cannot be set aside".to_owned()),
+    });
+    let replaced = replaced.await.map_err(|fault| cache_error(directory, &fault))?;
+    replaced.map_err(|error| cache_error(directory, &error))
+}
+
+fn write_into(directory: &Path, encoded: Encoded) -> Written {
     match classify_directory(directory) {
-        CacheState::Absent => return create(directory, encoded()?).await,
-        CacheState::Refused(refused) => return Err(cache_error(directory, &refused)),
-        CacheState::Unavailable(why) => return Err(cache_error(directory, &why)),
-        CacheState::Unusable(_) => {}
-        CacheState::Usable => {
-            let (path, content) = (directory.to_owned(), encoded()?);
-            match tokio::task::spawn_blocking(move || write(&path, content)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error @ (sled::Error::Io(_) | sled::Error::Unsupported(_)))) => {
-                    return Err(cache_error(directory, &error));
-                }
-                // The cache is damaged; a new one replaces it.
-                Ok(Err(_)) | Err(_) => {}
-            }
-        }
+        CacheState::Absent => match create(directory, encoded) {
+            Ok(()) => Written::Complete,
+            Err(why) => Written::Failed(why),
+        },
+        CacheState::Refused(refused) => Written::Failed(refused.to_string()),
+        CacheState::Unavailable(why) => Written::Failed(why),
+        CacheState::Unusable(_) => Written::Damaged,
+        CacheState::Usable => match caught(|| write(directory, encoded)) {
+            Ok(Ok(())) => Written::Complete,
+            Ok(Err(error @ (sled::Error::Io(_) | sled::Error::Unsupported(_)))) => Written::Failed(error.to_string()),
+            Ok(Err(_)) | Err(_) => Written::Damaged,
+        },
     }
-    if !set_aside(directory, now) {
-        return Err(cache_error(directory, &"the existing cache is unusable and cannot be set aside"));
-    }
-    create(directory, encoded()?).await
 }
 
 /// Writes a new cache, and removes it again if that fails: an unfinished cache would look damaged.
-async fn create(directory: &Path, encoded: Encoded) -> Result<(), CacheError> {
-    let path = directory.to_owned();
-    let made = tokio::task::spawn_blocking(move || {
-        layout::create(&path)?;
-        write(&path, encoded)
+fn create(directory: &Path, encoded: Encoded) -> Result<(), String> {
+    let created = caught(|| {
+        layout::create(directory)?;
+        write(directory, encoded)
     });
-    let made = match made.await {
-        Ok(made) => made.map_err(|error| cache_error(directory, &error)),
-        Err(panic) => Err(cache_error(directory, &panic)),
-    };
-    if made.is_err() {
+    let created = created.and_then(|written| written.map_err(|error| error.to_string()));
+    if created.is_err() {
         // If the removal fails, the next cycle sets the cache aside.
         let _ = std::fs::remove_dir_all(directory);
     }
-    made
+    created
 }
 
 fn cache_error(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
     CacheError { path: path.to_owned(), detail: error.to_string() }
+}
+
+impl From<DiskFault> for CacheMiss {
+    fn from(fault: DiskFault) -> Self {
+        match fault {
+            DiskFault::Silent => Self::Silent,
+            DiskFault::Panicked(panic) => Self::Unusable(panic),
+        }
+    }
 }
 
 /// Opens the directory, and waits for its lock.
@@ -414,9 +448,9 @@ mod tests {
                     let file = path.join(format!("snap.{}", attempts.len()));
                     std::fs::write(file, format!("{found:?}")).unwrap();
                 }
-                std::future::ready(attempts.next().unwrap())
+                attempts.next().unwrap()
             });
-            assert_eq!(peeked.await, expected);
+            assert_eq!(peeked, expected);
             (0..3).for_each(|number| drop(std::fs::remove_file(path.join(format!("snap.{number}")))));
         }
     }

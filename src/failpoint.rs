@@ -1,5 +1,6 @@
 //! Steps of a cycle at which a test can kill the process: `FAILPOINTS=BatchCommitted=return`, or `2*off->return` for the
-//! third time; `1*return(stop)` stops it until SIGCONT. Only with the feature `failpoints`, which released programs are built without.
+//! third time; `1*return(stop)` stops it until SIGCONT, and `pause` stops the thread. `CacheDisk=return(200)` shortens a
+//! limit of time to 200 ms. Only with the feature `failpoints`, which released programs are built without.
 
 /// Declares the steps and the list of all steps.
 macro_rules! steps {
@@ -20,6 +21,8 @@ steps! {
     LockTaken,
     /// `sync_cycles` has a row for the cycle.
     CycleBegun,
+    /// The cache is about to be read, if there is one.
+    CacheReading,
     /// The linked learners are read from the cache or the database.
     LinkedLearnersRead,
     /// All assigned users are read.
@@ -64,6 +67,29 @@ steps! {
     LogExpired,
     /// The database is closed; the lock is still held.
     DatabaseClosed,
+}
+
+/// A limit of time that a test can shorten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// How long the disk of the cache may take.
+    CacheDisk,
+}
+
+/// The limit `time`, unless a test shortens it.
+#[cfg(feature = "failpoints")]
+pub(crate) fn limit(limit: Limit, time: std::time::Duration) -> std::time::Duration {
+    fail::fail_point!(&format!("{limit:?}"), |milliseconds: Option<String>| {
+        let milliseconds = milliseconds.and_then(|text| text.parse().ok());
+        milliseconds.map_or(time, std::time::Duration::from_millis)
+    });
+    time
+}
+
+/// The limit `time`.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn limit(_limit: Limit, time: std::time::Duration) -> std::time::Duration {
+    time
 }
 
 /// Marks that the cycle has reached `step`. A test can kill the process here, as `kill -9` would, or stop it.

@@ -8,6 +8,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, is_on_postgres, on_both};
+use crate::program::eventually;
 use crate::world::{World, assigned, assigned_group};
 
 /// A world with forty learners and their cache.
@@ -293,5 +294,40 @@ async fn a_link_to_a_missing_learner_is_replaced() {
     );
     assert_eq!(world.value("SELECT count(*) FROM sync_links").await, "40");
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "40");
+    world.settled().await;
+}
+
+/// The threads that wait for the disk wait for ever.
+#[apply(on_both)]
+async fn a_disk_of_the_cache_that_hangs_costs_only_time() {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 10);
+    let mut world = World::start(tenant).await;
+    world.now = learner_sync::model::system_clock();
+    world.run_program(&["sync"], 0);
+    for (step, silent) in [
+        ("CacheReading", "the disk of the cache does not answer; comparing with the learner database"),
+        ("CacheOpened", "the disk does not answer; the next cycle compares with the learner database"),
+    ] {
+        world.sim.tenant(|tenant| assigned(tenant, 1));
+        let failpoints = format!("CacheDisk=return(200);{step}=pause");
+        let ran = world.run_program_with(&[("FAILPOINTS", &failpoints)], &["sync", "--json"], 0);
+        assert_eq!(ran.json()["created"], 1, "{ran:?}");
+        assert!(ran.stderr.contains(silent), "{step}: {}", ran.stderr);
+    }
+    // The locks are free after each cycle of the daemon.
+    let daemon = world.daemon_with(&[("FAILPOINTS", "CacheDisk=return(200);CacheReading=pause")]).await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    daemon.signal(rustix::process::Signal::USR1);
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    world.run_program(&["sync"], 0);
+    let ended = ["command success", "command success", "command success", "startup success", "signal success"];
+    eventually("the cycles succeed", async || {
+        let cycles = world.cycles().await;
+        (cycles[..5] == ended && cycles[5..] == ["command success"]).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+    assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "12");
     world.settled().await;
 }

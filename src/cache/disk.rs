@@ -1,0 +1,112 @@
+//! Work on the disk of the cache, on a thread of its own: a disk may never answer, such as a lost network file system.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::failpoint::{Limit, limit};
+
+/// How long the disk may take. A million users take seconds, and a comparison without the cache takes about a minute.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The directories whose disk still owes an answer to an earlier cycle. Another thread would wait for it as well.
+static SILENT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// The work was not done, or nobody knows whether it was.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DiskFault {
+    #[error("the disk does not answer")]
+    Silent,
+    #[error("{0}")]
+    Panicked(String),
+}
+
+/// Does `work` on a thread of its own, and waits for it in vain no longer than [`TIMEOUT`]. The thread stays until the
+/// disk answers; until then the directory is left alone.
+pub(super) async fn on_disk<T: Send + 'static>(
+    directory: &Path,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> Result<T, DiskFault> {
+    if silent().contains(directory) {
+        return Err(DiskFault::Silent);
+    }
+    let (path, ended) = (directory.to_owned(), Arc::new(Mutex::new(false)));
+    let end = Arc::clone(&ended);
+    let work = tokio::task::spawn_blocking(move || {
+        let done = caught(|| work(&path));
+        let (mut silent, mut ended) = (silent(), lock(&end));
+        *ended = true;
+        silent.remove(&path);
+        done
+    });
+    match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
+        Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
+        Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
+        Err(_) => {
+            let (mut silent, ended) = (silent(), lock(&ended));
+            if !*ended {
+                silent.insert(directory.to_owned());
+            }
+            Err(DiskFault::Silent)
+        }
+    }
+}
+
+/// The result of `work`, or what it said in its panic.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| format!("it panicked: {}", panic_text(&*panic)))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+fn silent() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    lock(&SILENT)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_left_alone_until_it_does() {
+        let directory = Path::new("/a/disk/that/hangs");
+        let (answer, answers) = mpsc::channel::<()>();
+        let waits = on_disk(directory, move |_| answers.recv());
+        tokio::pin!(waits);
+        // Starts the work before time stands still.
+        tokio::select! {
+            biased;
+            answered = &mut waits => panic!("{answered:?}"),
+            () = std::future::ready(()) => {}
+        }
+        tokio::time::pause();
+        tokio::time::advance(TIMEOUT * 2).await;
+        assert_eq!(waits.await, Err(DiskFault::Silent));
+        assert_eq!(on_disk(directory, |_| 1).await, Err(DiskFault::Silent));
+        assert_eq!(on_disk(Path::new("/another"), |_| 2).await, Ok(2));
+        answer.send(()).unwrap();
+        while silent().contains(directory) {
+            std::thread::yield_now();
+        }
+        assert_eq!(on_disk(directory, |_| 3).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_fault() {
+        let panicked = on_disk(Path::new("/a/disk"), |_| panic!("damaged {}", 7)).await;
+        let panicked: Result<(), DiskFault> = panicked;
+        assert_eq!(panicked, Err(DiskFault::Panicked("it panicked: damaged 7".to_owned())));
+    }
+}
