@@ -184,7 +184,7 @@ pub async fn run(
     // Logged first, because recording can fail for the same reason as the cycle.
     report.log();
     reached(Step::CycleEnding);
-    if let Err(error) = record_end(context, cycle, &report, &mut stop).await {
+    if let Err(error) = record_end(context, options, cycle, &mut report, &mut stop).await {
         // The learners are written; the next cycle closes the row as interrupted.
         tracing::error!(cycle.id = %cycle, "cannot record the end of the cycle: {}", chain(&error));
         report.database_failure = Some(DatabaseFailure::of(&error));

@@ -90,6 +90,7 @@ impl PreparedRelink {
         report.duration = started.elapsed();
         report.log();
         let finished = store.finish_cycle(cycle, &report.cycle_end()).await;
+        let finished = finished.and_then(|has_row| if has_row { Ok(()) } else { Err(StoreError::ChangesLost) });
         written.and(finished).map(|()| report)
     }
 

@@ -41,28 +41,44 @@ pub(super) async fn start_over(
     Ok(again)
 }
 
-/// Records the end of a cycle, with another connection if this one is lost.
+/// Records the end of a cycle, with another connection if this one is lost. After a failover or a restore, the database may
+/// lack the row of the cycle, which then gets another one, or its changes, which make it a failed cycle.
 pub(super) async fn record_end(
     context: CycleContext<'_>,
+    options: CycleOptions<'_>,
     cycle: CycleId,
-    report: &Report,
+    report: &mut Report,
     stop: &mut StopSignal,
 ) -> Result<(), StoreError> {
-    let (store, end) = (context.store, report.cycle_end());
-    match store.finish_cycle(cycle, &end).await {
+    let store = context.store;
+    match store.finish_cycle(cycle, &report.cycle_end()).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
         // Otherwise the cycle has tried to connect before, and failed because of it.
         Err(error) if error.is_lost_session() && report.database_failure.is_none() => {
             if !reconnect(context, stop).await {
                 return Err(error);
             }
-            // A standby that was promoted may lack what the cycle has written; the next cycle writes it again.
-            if store.committed_changes(cycle).await?.len() as u64 != end.counts.applied() {
-                return Err(error);
-            }
-            store.finish_cycle(cycle, &end).await
         }
-        finished => finished,
+        Err(error) => return Err(error),
     }
+    let committed = store.committed_changes(cycle).await?;
+    if committed.len() as u64 != report.counts.applied() {
+        let lost = StoreError::ChangesLost;
+        tracing::error!(cycle.id = %cycle, "{lost}; the next cycle makes them again");
+        report.start_over(cycle, &committed);
+        if report.error.is_none() {
+            report.fail(&lost, lost.hint());
+        }
+    }
+    if store.finish_cycle(cycle, &report.cycle_end()).await? {
+        return Ok(());
+    }
+    let (_, again) = begin(context, options).await?;
+    tracing::warn!(cycle.id = %again, cycle.lost = %cycle, "the learner database lacks the cycle; it is recorded again");
+    report.cycle = Some(again);
+    store.finish_cycle(again, &report.cycle_end()).await?;
+    Ok(())
 }
 
 /// Connects again, unless the process is asked to stop; returns whether that has succeeded.

@@ -80,6 +80,7 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Newer { .. } => true,
         StoreError::RelinkRefused { .. }
         | StoreError::WrittenByOther
+        | StoreError::ChangesLost
         | StoreError::Paused
         | StoreError::IdsExhausted { .. }
         | StoreError::Missing { .. }

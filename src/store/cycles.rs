@@ -163,8 +163,8 @@ impl Store {
         .await
     }
 
-    /// Ends a cycle.
-    pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<(), StoreError> {
+    /// Ends a cycle. Returns whether it still had its row.
+    pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<bool, StoreError> {
         let CycleEnd { began, at, clock, outcome, counts, requests, error, full_comparison } = end;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         let mut statement = Statement::new(
@@ -185,8 +185,7 @@ impl Store {
                 let statement = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
                 connection.execute(statement).await?;
             }
-            connection.execute(statement).await?;
-            Ok(())
+            Ok(connection.execute(statement).await? > 0)
         })
         .await
     }

@@ -62,6 +62,9 @@ pub enum StoreError {
     /// written.
     #[error("written by another process")]
     WrittenByOther,
+    /// The database lacks changes that it had committed for a cycle.
+    #[error("the learner database no longer has the changes of this cycle")]
+    ChangesLost,
     /// An administrator has paused provisioning since the cycle began. Nothing was written.
     #[error("provisioning was paused")]
     Paused,
@@ -353,6 +356,9 @@ impl StoreError {
         Some(match self {
             Self::WrittenByOther => "another cycle or command changed the learner database at the same time; nothing is \
                                      lost, and the next cycle compares all learners"
+                .to_owned(),
+            Self::ChangesLost => "a backup was restored, or a server took over that lacks the last transactions; the next \
+                                  cycle makes the missing changes"
                 .to_owned(),
             Self::Paused => "`learner-sync resume` continues; the next cycle writes the rest".to_owned(),
             Self::CannotOpen { path, source } => files::read_only_hint(path, &**source).unwrap_or_else(|| {

@@ -22,7 +22,7 @@ async fn world() -> World {
 }
 
 /// Ends the session of the cycle, and waits for it.
-async fn terminate(world: &World) {
+pub(super) async fn terminate(world: &World) {
     let pid = world.value(SESSION).await;
     world.execute(&format!("SELECT pg_terminate_backend({pid})")).await;
     eventually("the session ends", async || world.query(SESSION).await.is_empty().then_some(())).await;
