@@ -100,8 +100,8 @@ async fn write_bookkeeping(session: &mut WriteSession<'_>, bookkeeping: &Bookkee
         };
         state::edit(session.connection, TAKEN_OVER_SOURCES, end).await?;
     }
-    let begun: Vec<&Decision> =
-        left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins)).collect();
+    let begins = |decision: &Decision| decision.leave().is_some_and(|leave| leave.begins);
+    let begun: Vec<&Decision> = left.iter().filter(|decision| begins(decision)).collect();
     let logged = Logged::read(session, &begun, held_ended).await?;
     delete_records(session, "sync_failures", &failing_ended.iter().copied().collect::<Vec<_>>()).await?;
     delete_records(session, "sync_held", &held_ended.keys().copied().collect::<Vec<_>>()).await?;
@@ -114,6 +114,10 @@ async fn write_bookkeeping(session: &mut WriteSession<'_>, bookkeeping: &Bookkee
             Some(_) | None => {}
         }
     }
+    // A hold that lasts is on record, unless another process has ended it since.
+    let lasting: Vec<EntraId> = held.iter().filter(|(_, decision)| !begins(decision)).map(|(user, _)| *user).collect();
+    let lasting = recorded(session, "sync_held", &[], &lasting).await?;
+    held.retain(|user, decision| begins(decision) || lasting.contains(user));
     write_failures(session, &failing.into_values().collect::<Vec<_>>()).await?;
     write_held(session, &held.into_values().collect::<Vec<_>>()).await?;
 
