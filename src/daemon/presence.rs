@@ -68,8 +68,7 @@ async fn sign(app: Arc<App>, started: Instant) -> Option<bool> {
     let given = async {
         let store = Store::open(&app.learners, Access::ReadWrite).await?;
         let is_standby = sign_in(&app, &store, started).await?;
-        let silence = take_over_after(&app.config.schedule);
-        match store.release_abandoned_lock(silence).await {
+        match store.release_abandoned_lock().await {
             Ok(ended) => ended.iter().for_each(|(host, pid)| {
                 tracing::warn!(
                     predecessor.host = host,
@@ -100,5 +99,5 @@ pub(super) async fn sign_in(app: &App, store: &Store, started: Instant) -> Resul
     let source = configured_source(&app.config, &store.state().await?);
     let registration = registration(app, started.elapsed());
     store.record_daemon(&source, &registration).await?;
-    store.is_standby(&source, &registration.place, take_over_after(&app.config.schedule)).await
+    store.is_standby(&source, &registration.place).await
 }

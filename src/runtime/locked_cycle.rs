@@ -168,7 +168,7 @@ async fn claim_cycle(app: &App, store: &Store, claim: CycleClaim) -> Result<(), 
     match store.claim_cycle(&source, &daemon_place(&app.config), condition).await? {
         Turn::NotDue { wait, .. } => Err(LockedCycleError::NotDue(wait)),
         Turn::Due(None) => Ok(()),
-        Turn::Due(Some(Succession { host, pid, has_failed: true })) => {
+        Turn::Due(Some(Succession { host, pid, has_failed: true, grace: _ })) => {
             tracing::info!(
                 predecessor.host = host,
                 predecessor.pid = pid,
@@ -176,11 +176,11 @@ async fn claim_cycle(app: &App, store: &Store, claim: CycleClaim) -> Result<(), 
             );
             Ok(())
         }
-        Turn::Due(Some(Succession { host, pid, has_failed: false })) => {
+        Turn::Due(Some(Succession { host, pid, has_failed: false, grace })) => {
             tracing::warn!(
                 predecessor.host = host,
                 predecessor.pid = pid,
-                predecessor.late_seconds = limits.grace.as_secs(),
+                predecessor.late_seconds = grace.as_secs(),
                 "standby took over: the daemon that ran the last cycle did not run this one in time"
             );
             Ok(())

@@ -45,6 +45,7 @@ pub fn registration(app: &App, running_for: Duration) -> Registration {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rules_hash: rules_hash(app),
         running_for,
+        overdue_after: take_over_after(&app.config.schedule),
     }
 }
 

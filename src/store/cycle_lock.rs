@@ -30,16 +30,17 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 const KEEP_SILENT_SESSION: &str = "SELECT set_config(name, '300000', false) FROM pg_settings
     WHERE name = 'idle_session_timeout'";
 
-/// Ends the sessions that hold the lock for a daemon which was last seen more than `$1` milliseconds ago. A session
+/// Ends the sessions that hold the lock for a daemon which has not been seen for longer than it may be silent. A session
 /// that is younger belongs to a daemon that has just connected again. PostgreSQL shortens a long name.
 const END_ABANDONED: &str = "SELECT d.host::text, d.pid, pg_terminate_backend(l.pid)
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     JOIN (SELECT left('learner-sync run (pid ' || pid || ') on ' || host, 63) AS name, max(host) AS host,
-                 max(pid) AS pid, max(seen_at) AS seen_at FROM sync_daemons GROUP BY 1) d ON a.application_name = d.name
+                 max(pid) AS pid, max(seen_at) AS seen_at, max(overdue_after_ms) AS overdue_after_ms
+          FROM sync_daemons GROUP BY 1) d ON a.application_name = d.name
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid = 1280530766 AND l.objid = 'sync_state'::regclass
-      AND greatest(d.seen_at, a.backend_start) < clock_timestamp() - $1 * interval '1 millisecond'";
+      AND greatest(d.seen_at, a.backend_start) < clock_timestamp() - d.overdue_after_ms * interval '1 millisecond'";
 
 impl Store {
     /// Awaits `work`, which may leave the connection unused for long while it holds the lock. Without signs of life, the
@@ -91,16 +92,14 @@ impl Store {
         }
     }
 
-    /// Takes the cycle lock from a daemon that has not been seen for `silence`: the process of a frozen machine keeps its
-    /// session. Returns the host and the pid of each such daemon. Its next statement fails, and its transaction is rolled
-    /// back.
-    pub async fn release_abandoned_lock(&self, silence: Duration) -> Result<Vec<(String, i64)>, StoreError> {
+    /// Takes the cycle lock from a daemon that is overdue: the process of a frozen machine keeps its session. Returns the
+    /// host and the pid of each such daemon. Its next statement fails, and its transaction is rolled back.
+    pub async fn release_abandoned_lock(&self) -> Result<Vec<(String, i64)>, StoreError> {
         if self.connection().await.dialect() == Dialect::Sqlite {
             return Ok(Vec::new());
         }
-        let statement = Statement::new(END_ABANDONED).bind(milliseconds(silence));
         let ended: Vec<(String, i64, bool)> =
-            self.query(statement, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).await?;
+            self.query(Statement::new(END_ABANDONED), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).await?;
         Ok(ended.into_iter().filter(|(_, _, ended)| *ended).map(|(host, pid, _)| (host, pid)).collect())
     }
 

@@ -28,6 +28,8 @@ pub struct Registration {
     pub rules_hash: String,
     /// How long it has been running.
     pub running_for: Duration,
+    /// How long it may be late or silent before others take over: it is seen more often than that.
+    pub overdue_after: Duration,
 }
 
 /// A row of `sync_daemons`.
@@ -59,19 +61,25 @@ pub(super) fn time_after(dialect: Dialect, milliseconds: &str) -> String {
     }
 }
 
-/// The condition that a time is at most `-milliseconds` ago. A time in the future comes from another server, whose clock
-/// was ahead, and says nothing.
+/// The condition that a time is at most so many `milliseconds` ago. A time in the future comes from another server, whose
+/// clock was ahead, and says nothing.
 pub(super) fn was_recently(dialect: Dialect, milliseconds: &str) -> String {
-    let (since, until) = (time_after(dialect, milliseconds), time_after(dialect, &format!("(-{milliseconds})")));
+    let (since, until) = (time_after(dialect, &format!("(-{milliseconds})")), time_after(dialect, milliseconds));
     format!("BETWEEN {since} AND {until}")
+}
+
+/// The condition that the daemon of the row `row` is alive. Each daemon is judged by its own interval, which may differ
+/// from that of the judge.
+pub(super) fn is_alive(dialect: Dialect, row: &str) -> String {
+    format!("{row}.seen_at {}", was_recently(dialect, &format!("{row}.overdue_after_ms")))
 }
 
 impl Store {
     /// Records that a daemon of `source` is alive. Replaces the row of a daemon that ran in the same place, and deletes
     /// the rows of daemons that have long ended.
     pub async fn record_daemon(&self, source: &str, daemon: &Registration) -> Result<(), StoreError> {
-        let Registration { place: DaemonPlace { host, state_directory }, pid, version, rules_hash, running_for } =
-            daemon;
+        let Registration { place, pid, version, rules_hash, running_for, overdue_after } = daemon;
+        let DaemonPlace { host, state_directory } = place;
         let mut connection = self.connection().await;
         let dialect = connection.dialect();
         let expired = Statement::new(format!(
@@ -81,64 +89,64 @@ impl Store {
         let expired = expired.bind(host).bind(state_directory).bind(source).bind(-milliseconds(KEPT));
         connection.execute(expired).await?;
         let statement = Statement::new(format!(
-            "INSERT INTO sync_daemons (source, host, state_directory, pid, version, rules_hash, started_at, seen_at)
-             VALUES ($1, $2, $3, $4, $5, $6, {}, {})
+            "INSERT INTO sync_daemons (source, host, state_directory, pid, version, rules_hash, started_at, seen_at,
+                                       overdue_after_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, {}, {}, $8)
              ON CONFLICT (source, host, state_directory) DO UPDATE SET pid = excluded.pid, version = excluded.version,
-                 rules_hash = excluded.rules_hash, started_at = excluded.started_at, seen_at = excluded.seen_at",
+                 rules_hash = excluded.rules_hash, started_at = excluded.started_at, seen_at = excluded.seen_at,
+                 overdue_after_ms = excluded.overdue_after_ms",
             time_after(dialect, "$7"),
             time_after(dialect, "0"),
         ));
         let statement = statement.bind(source).bind(host).bind(state_directory).bind(i64::from(*pid));
         let statement = statement.bind(version).bind(rules_hash).bind(-milliseconds(*running_for));
-        connection.execute(statement).await?;
+        connection.execute(statement.bind(milliseconds(*overdue_after))).await?;
         Ok(())
     }
 
-    /// Whether another daemon of `source` is alive and ran the last cycle. `silence` is the time after which a daemon
-    /// counts as dead.
-    pub async fn is_standby(&self, source: &str, place: &DaemonPlace, silence: Duration) -> Result<bool, StoreError> {
+    /// Whether another daemon of `source` is alive and ran the last cycle.
+    pub async fn is_standby(&self, source: &str, place: &DaemonPlace) -> Result<bool, StoreError> {
         let mut connection = self.connection().await;
         if connection.dialect() == Dialect::Sqlite {
             return Ok(false);
         }
         let statement = Statement::new(format!(
-            "SELECT EXISTS (SELECT 1 FROM sync_daemons WHERE source = $1 AND (host, state_directory) <> ($2, $3)
-                                                         AND seen_at {})
+            "SELECT EXISTS (SELECT 1 FROM sync_daemons d WHERE source = $1 AND (host, state_directory) <> ($2, $3)
+                                                           AND {})
                 AND EXISTS (SELECT 1 FROM sync_schedule WHERE source = $1 AND (host, state_directory) <> ($2, $3))",
-            was_recently(Dialect::Postgres, "$4")
+            is_alive(Dialect::Postgres, "d")
         ));
         let statement = statement.bind(source).bind(&place.host).bind(&place.state_directory);
-        Ok(connection.row(statement.bind(-milliseconds(silence))).await?.get(0)?)
+        Ok(connection.row(statement).await?.get(0)?)
     }
 
-    /// The daemons of `source`. `silence` is the time after which a daemon counts as dead.
-    pub async fn daemons(&self, source: &str, silence: Duration) -> Result<Vec<DaemonRow>, StoreError> {
+    /// The daemons of `source`.
+    pub async fn daemons(&self, source: &str) -> Result<Vec<DaemonRow>, StoreError> {
         let mut connection = self.connection().await;
         let dialect = connection.dialect();
         let statement = Statement::new(format!(
-            "SELECT d.host, d.state_directory, d.pid, d.version, d.rules_hash, d.started_at, d.seen_at, d.seen_at {},
+            "SELECT d.host, d.state_directory, d.pid, d.version, d.rules_hash, d.started_at, d.seen_at, {},
                     EXISTS (SELECT 1 FROM sync_schedule s WHERE s.source = d.source AND s.host = d.host
                                                             AND s.state_directory = d.state_directory)
              FROM sync_daemons d WHERE d.source = $1 ORDER BY d.host, d.state_directory",
-            was_recently(dialect, "$2")
+            is_alive(dialect, "d")
         ));
-        let rows = connection.rows(statement.bind(source).bind(-milliseconds(silence))).await?;
+        let rows = connection.rows(statement.bind(source)).await?;
         let is_server = dialect == Dialect::Postgres;
         // A row that a hand has damaged is replaced by the next sign of its daemon.
         Ok(rows.iter().filter_map(|row| daemon_row(row, is_server).ok()).collect())
     }
 
-    /// Whether a living daemon has begun a cycle of `source` and not ended it. `silence` is the time after which a daemon
-    /// counts as dead.
-    pub async fn is_cycle_claimed(&self, source: &str, silence: Duration) -> Result<bool, StoreError> {
+    /// Whether a living daemon has begun a cycle of `source` and not ended it.
+    pub async fn is_cycle_claimed(&self, source: &str) -> Result<bool, StoreError> {
         let mut connection = self.connection().await;
         let statement = Statement::new(format!(
             "SELECT EXISTS (SELECT 1 FROM sync_schedule s JOIN sync_daemons d
                                 ON d.source = s.source AND d.host = s.host AND d.state_directory = s.state_directory
-                            WHERE s.source = $1 AND s.next_cycle_at IS NULL AND d.seen_at {})",
-            was_recently(connection.dialect(), "$2")
+                            WHERE s.source = $1 AND s.next_cycle_at IS NULL AND {})",
+            is_alive(connection.dialect(), "d")
         ));
-        Ok(connection.row(statement.bind(source).bind(-milliseconds(silence))).await?.get(0)?)
+        Ok(connection.row(statement.bind(source)).await?.get(0)?)
     }
 
     /// Removes a daemon that stops.

@@ -1,8 +1,9 @@
 //! The table `sync_schedule`: when the next cycle of each source is due, and for which of its daemons.
 //!
 //! The server's clock judges. The daemon that ran the last cycle runs the next one. Another daemon takes over when no
-//! cycle has begun [`TurnLimits::grace`] after the planned time, or when the daemon that runs a cycle is not seen for as
-//! long. After a failed cycle the daemons change places, because the cause may be on one machine alone.
+//! cycle has begun some time after the planned time, or when the daemon that runs a cycle is not seen for as long. Each
+//! daemon records this time itself, because their configurations may differ. After a failed cycle the daemons change
+//! places, because the cause may be on one machine alone.
 //!
 //! A file has one daemon for each source, whose turn it always is.
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::cycle_lock::milliseconds;
-use super::daemons::{time_after, was_recently};
+use super::daemons::{is_alive, time_after, was_recently};
 use super::db::{Connection, Dialect, Statement};
 use super::error::StoreError;
 use super::handle::Store;
@@ -23,12 +24,12 @@ const CLAIM_LOCK: &str = "SELECT 1 FROM sync_schedule FOR UPDATE";
 /// How often a daemon asks whether the cycle of another one has ended, as a part of the grace.
 const GRACE_PARTS: u32 = 4;
 
-/// The limits of a wait.
+/// The limits of a wait for a daemon that is not alive, by the configuration of the one that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
-    /// How long another daemon may be late or silent.
+    /// How long another daemon may be late or silent that has not recorded it.
     pub grace: Duration,
-    /// The longest wait that a daemon plans. A later time was recorded by mistake, and does not count.
+    /// The longest wait. A later time does not count: no daemon keeps it, or it was recorded by mistake.
     pub longest: Duration,
 }
 
@@ -57,6 +58,8 @@ pub struct Succession {
     pub pid: Option<i64>,
     /// Whether its last cycle failed, so that it leaves the next one to others.
     pub has_failed: bool,
+    /// How long it may be late.
+    pub grace: Duration,
 }
 
 /// A row of `sync_schedule`, as one daemon finds it.
@@ -75,13 +78,21 @@ struct ScheduleRow {
     has_others: bool,
     host: String,
     pid: Option<i64>,
+    /// How long the daemon that ran it may be late or silent.
+    grace: Duration,
+    /// How long it waits, if it has recorded that.
+    planned_wait: Option<i64>,
 }
 
 impl ScheduleRow {
-    fn turn(self, TurnLimits { grace, longest }: TurnLimits) -> Turn {
-        let Self { remaining, next_cycle_at, is_own, has_failed, is_alive, has_others, host, pid } = self;
-        let due = Turn::Due((!is_own).then_some(Succession { host, pid, has_failed }));
-        let Some(remaining) = remaining.filter(|remaining| *remaining <= milliseconds(longest)) else {
+    fn turn(self, longest: Duration) -> Turn {
+        let Self { remaining, next_cycle_at, is_own, has_failed, is_alive, has_others, host, pid, grace, planned_wait } =
+            self;
+        let due = Turn::Due((!is_own).then_some(Succession { host, pid, has_failed, grace }));
+        // The clock of the server may have been set back a little since.
+        let planned = planned_wait.map(|wait| wait.saturating_add(milliseconds(grace)));
+        let longest = planned.filter(|_| is_alive || is_own).unwrap_or(milliseconds(longest));
+        let Some(remaining) = remaining.filter(|remaining| *remaining <= longest) else {
             let is_running = next_cycle_at.is_none() && !is_own && is_alive;
             let not_due = Turn::NotDue { wait: grace / GRACE_PARTS, next_cycle_at: None, is_standby: true };
             return if is_running { not_due } else { due };
@@ -118,8 +129,9 @@ impl Store {
                 let statement = Statement::new(format!(
                     "INSERT INTO sync_schedule (source, next_cycle_at, began_at, failed, host, state_directory)
                      VALUES ($1, NULL, {}, $2, $3, $4)
-                     ON CONFLICT (source) DO UPDATE SET next_cycle_at = NULL, began_at = excluded.began_at,
-                         failed = excluded.failed, host = excluded.host, state_directory = excluded.state_directory",
+                     ON CONFLICT (source) DO UPDATE SET next_cycle_at = NULL, planned_wait_ms = NULL,
+                         began_at = excluded.began_at, failed = excluded.failed, host = excluded.host,
+                         state_directory = excluded.state_directory",
                     time_after(connection.dialect(), "0")
                 ));
                 let statement = statement.bind(source).bind(false).bind(&place.host).bind(&place.state_directory);
@@ -142,9 +154,10 @@ impl Store {
         let planned = {
             let mut connection = self.connection().await;
             let statement = Statement::new(format!(
-                "INSERT INTO sync_schedule (source, next_cycle_at, failed, host, state_directory)
-                 VALUES ($1, {}, $3, $4, $5)
-                 ON CONFLICT (source) DO UPDATE SET next_cycle_at = excluded.next_cycle_at, failed = excluded.failed
+                "INSERT INTO sync_schedule (source, next_cycle_at, planned_wait_ms, failed, host, state_directory)
+                 VALUES ($1, {}, $2, $3, $4, $5)
+                 ON CONFLICT (source) DO UPDATE SET next_cycle_at = excluded.next_cycle_at,
+                         planned_wait_ms = excluded.planned_wait_ms, failed = excluded.failed
                      WHERE sync_schedule.host = excluded.host
                        AND sync_schedule.state_directory = excluded.state_directory
                  RETURNING next_cycle_at",
@@ -197,20 +210,21 @@ async fn read_turn(
     if connection.dialect() == Dialect::Sqlite {
         return Ok(Turn::Due(None));
     }
-    let seen = was_recently(Dialect::Postgres, "$4");
+    let seen = was_recently(Dialect::Postgres, "coalesce(d.overdue_after_ms, $4)");
+    let others_seen = is_alive(Dialect::Postgres, "o");
     let statement = Statement::new(format!(
         "SELECT (extract(epoch FROM s.next_cycle_at - clock_timestamp()) * 1000)::bigint, s.next_cycle_at,
                 s.host = $2 AND s.state_directory = $3, s.failed,
                 coalesce(greatest(d.seen_at, s.began_at) {seen}, false),
-                EXISTS (SELECT 1 FROM sync_daemons o WHERE o.source = s.source AND o.seen_at {seen}
+                EXISTS (SELECT 1 FROM sync_daemons o WHERE o.source = s.source AND {others_seen}
                                                        AND (o.host, o.state_directory) <> ($2, $3)),
-                s.host, d.pid
+                s.host, d.pid, coalesce(d.overdue_after_ms, $4), s.planned_wait_ms
          FROM sync_schedule s LEFT JOIN sync_daemons d
            ON d.source = s.source AND d.host = s.host AND d.state_directory = s.state_directory
          WHERE s.source = $1"
     ));
     let statement = statement.bind(source).bind(&place.host).bind(&place.state_directory);
-    let Some(row) = connection.optional_row(statement.bind(-milliseconds(limits.grace))).await? else {
+    let Some(row) = connection.optional_row(statement.bind(milliseconds(limits.grace))).await? else {
         return Ok(Turn::Due(None));
     };
     let row = ScheduleRow {
@@ -222,15 +236,18 @@ async fn read_turn(
         has_others: row.get(5)?,
         host: row.get(6)?,
         pid: row.get(7)?,
+        grace: Duration::from_millis(u64::try_from(row.get::<i64, _>(8)?).unwrap_or_default()),
+        planned_wait: row.get(9)?,
     };
-    Ok(row.turn(limits))
+    Ok(row.turn(limits.longest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: TurnLimits = TurnLimits { grace: Duration::from_secs(60), longest: Duration::from_hours(1) };
+    const GRACE: Duration = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_hours(1);
 
     fn row(remaining: Option<i64>) -> ScheduleRow {
         ScheduleRow {
@@ -242,12 +259,14 @@ mod tests {
             has_others: true,
             host: "one".to_owned(),
             pid: Some(7),
+            grace: GRACE,
+            planned_wait: remaining.map(|_| 3_000_000),
         }
     }
 
     /// The seconds to wait; `None` when a cycle is due.
     fn wait(row: ScheduleRow) -> Option<u64> {
-        match row.turn(LIMITS) {
+        match row.turn(LONGEST) {
             Turn::Due(_) => None,
             Turn::NotDue { wait, .. } => Some(wait.as_secs()),
         }
@@ -262,9 +281,9 @@ mod tests {
             seconds.map(|left| wait(other(left))),
             [Some(160), Some(61), Some(60), Some(59), Some(1), None, None]
         );
-        assert_eq!(row(Some(0)).turn(LIMITS), Turn::Due(None));
-        let succession = Succession { host: "one".to_owned(), pid: Some(7), has_failed: false };
-        assert_eq!(other(-60).turn(LIMITS), Turn::Due(Some(succession)));
+        assert_eq!(row(Some(0)).turn(LONGEST), Turn::Due(None));
+        let succession = Succession { host: "one".to_owned(), pid: Some(7), has_failed: false, grace: GRACE };
+        assert_eq!(other(-60).turn(LONGEST), Turn::Due(Some(succession)));
     }
 
     #[test]
@@ -283,9 +302,25 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_nobody_plans_does_not_count() {
+    fn a_time_later_than_a_daemon_planned_does_not_count() {
         for is_own in [true, false] {
             assert_eq!(wait(ScheduleRow { is_own, ..row(Some(3601)) }), None);
+            let unknown = ScheduleRow { is_own, planned_wait: None, ..row(Some(3601)) };
+            assert_eq!(wait(unknown), None);
         }
+    }
+
+    #[test]
+    fn a_daemon_with_longer_intervals_is_judged_by_its_own_while_it_lives() {
+        let slow = || ScheduleRow {
+            is_own: false,
+            grace: Duration::from_secs(300),
+            planned_wait: Some(9_000_000),
+            ..row(Some(8000))
+        };
+        assert_eq!(wait(slow()), Some(8300));
+        assert_eq!(wait(ScheduleRow { is_alive: false, ..slow() }), None, "nobody keeps this time");
+        assert_eq!(wait(ScheduleRow { remaining: Some(-200_000), ..slow() }), Some(100));
+        assert_eq!(wait(ScheduleRow { remaining: None, next_cycle_at: None, ..slow() }), Some(75));
     }
 }

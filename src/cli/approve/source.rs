@@ -8,7 +8,7 @@ use crate::cycle::CycleError;
 use crate::model::{Clock, EntraId, Source};
 use crate::nearest::{did_you_mean, nearest};
 use crate::runtime::locked_cycle::{lock_database, never_stopped};
-use crate::runtime::{App, Paths, take_over_after};
+use crate::runtime::{App, Paths};
 use crate::store::{DaemonRow, SourceRecords, Store};
 
 pub(super) async fn admit(store: &Store, source: &str, actor: &str, yes: bool, clock: Clock) -> Result<u8, Failure> {
@@ -139,7 +139,7 @@ impl TakeOver {
             let message = format!("a daemon of {old} is running: {daemon}");
             return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
         }
-        let daemons = store.daemons(&old, take_over_after(&app.config.schedule)).await?;
+        let daemons = store.daemons(&old).await?;
         if let Some(DaemonRow { place, pid, .. }) = daemons.iter().find(|daemon| daemon.is_alive == Some(true)) {
             let hint = "stop it, or reload it if its configuration names the new application now";
             let message = format!("a daemon of {old} is running on {} (pid {pid})", place.host);

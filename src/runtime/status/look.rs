@@ -5,10 +5,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{KnownDaemon, StatusSummary};
 use crate::config::Config;
 use crate::model::{LockHolder, chain};
+use crate::runtime::Paths;
 use crate::runtime::app::configured_source;
 use crate::runtime::lock::Lock;
 use crate::runtime::preflight::{self, PreflightError};
-use crate::runtime::{Paths, take_over_after};
 use crate::store::{Access, LearnerDatabase, SourceOverview, Store, StoreError};
 
 /// The learner database as it is now.
@@ -65,10 +65,9 @@ impl DatabaseLook {
             }
             abandoned = open;
         };
-        let silence = take_over_after(&config.schedule);
-        let daemons = store.daemons(&source, silence).await?;
+        let daemons = store.daemons(&source).await?;
         // Behind a pooler in transaction mode no cycle has the lock.
-        let is_claimed = is_open && store.shares_sessions().await && store.is_cycle_claimed(&source, silence).await?;
+        let is_claimed = is_open && store.shares_sessions().await && store.is_cycle_claimed(&source).await?;
         let summary = StatusSummary {
             daemons: daemons.into_iter().map(KnownDaemon::from).collect(),
             next_cycle_at: store.next_cycle_at(&source).await?,

@@ -28,6 +28,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/011_daemons.sql"),
     // The reason of the held change, beside the reason of the hold.
     include_str!("postgres/012_change_reason.sql"),
+    // When each daemon is overdue, and how long it waits: their configurations may differ.
+    include_str!("postgres/013_promises.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

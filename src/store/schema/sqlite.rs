@@ -26,6 +26,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/011_daemons.sql"),
     // The reason of the held change, beside the reason of the hold.
     include_str!("sqlite/012_change_reason.sql"),
+    // When each daemon is overdue, and how long it waits: their configurations may differ.
+    include_str!("sqlite/013_promises.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

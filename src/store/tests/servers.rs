@@ -1,7 +1,5 @@
 //! Servers: connections, refused databases, and the errors of both.
 
-use std::time::Duration;
-
 use sqlx::Connection as _;
 
 use super::server::{GUARDED, OWNER, PASSWORD, Server as Machine, shared, signal};
@@ -355,24 +353,37 @@ async fn only_a_session_that_has_long_been_silent_is_ended() {
     );
     machine.execute(&database, &row).await;
     // The daemon has just connected again, and gives its next sign of life soon.
-    assert_eq!(other.release_abandoned_lock(Duration::from_secs(600)).await.unwrap(), []);
+    assert_eq!(other.release_abandoned_lock().await.unwrap(), []);
+    // Each daemon says how long it may be silent.
+    machine
+        .execute(&database, "UPDATE sync_daemons SET overdue_after_ms = 0, seen_at = now() + interval '1 hour'")
+        .await;
+    assert_eq!(other.release_abandoned_lock().await.unwrap(), []);
+    machine.execute(&database, "UPDATE sync_daemons SET overdue_after_ms = 7200000, seen_at = now()").await;
+    assert_eq!(other.release_abandoned_lock().await.unwrap(), []);
     assert!(other.cycle_holder().await.unwrap().is_some());
-    let ended = other.release_abandoned_lock(Duration::ZERO).await.unwrap();
-    assert_eq!(ended, [(host, i64::from(pid))]);
+    machine.execute(&database, "UPDATE sync_daemons SET overdue_after_ms = 0").await;
+    assert_eq!(other.release_abandoned_lock().await.unwrap(), [(host, i64::from(pid))]);
 }
 
 #[tokio::test]
-async fn a_daemon_seen_in_the_future_is_not_alive() {
+async fn a_daemon_lives_while_it_was_seen_as_lately_as_it_promised() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
-    for (seen, alive) in [("- interval '30 s'", true), ("- interval '90 s'", false), ("+ interval '1 hour'", false)] {
+    for (seen, overdue_after, alive) in [
+        ("- interval '30 s'", 60, true),
+        ("- interval '90 s'", 60, false),
+        ("- interval '90 s'", 120, true),
+        ("- interval '30 s'", 20, false),
+        ("+ interval '1 hour'", 60, false),
+    ] {
         let row = format!(
             "DELETE FROM sync_daemons; INSERT INTO sync_daemons
-             VALUES ('a/b', 'one', '/state', 7, '1', 'x', now(), now() {seen})"
+             VALUES ('a/b', 'one', '/state', 7, '1', 'x', now(), now() {seen}, {overdue_after} * 1000)"
         );
         machine.execute(&database, &row).await;
-        let daemons = store.daemons("a/b", Duration::from_secs(60)).await.unwrap();
+        let daemons = store.daemons("a/b").await.unwrap();
         assert_eq!(daemons[0].is_alive, Some(alive), "{seen}");
     }
 }
