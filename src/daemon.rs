@@ -13,6 +13,7 @@ mod status_reporter;
 mod systemd;
 mod timer;
 mod turns;
+mod unrecorded_plan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio_cron_scheduler::JobSchedulerError;
 
 use self::credential_watch::{CredentialWatch, FileStates};
 use self::database_records::DaemonRecord;
-use self::event_loop::PendingCycle;
+use self::event_loop::{OwedCycle, PendingCycle};
 use self::listener::HttpListener;
 use self::presence::Presence;
 use self::reload::Reloaded;
@@ -33,6 +34,7 @@ use self::source_locks::SourceLocks;
 use self::status_reporter::{Looked, StatusReporter};
 use self::timer::CycleTimer;
 use self::turns::AskedTurn;
+use self::unrecorded_plan::UnrecordedPlan;
 use crate::config::Config;
 use crate::cycle::{CycleRequest, Report};
 use crate::http::Metrics;
@@ -92,6 +94,10 @@ struct Daemon {
     timer: CycleTimer,
     /// The next cycle, when it is to follow at once.
     pending: Option<PendingCycle>,
+    /// A requested cycle that the learner database has prevented. The next one serves the request.
+    owed: Option<OwedCycle>,
+    /// The time of the next cycle, while the learner database does not have it.
+    unrecorded_plan: Option<UnrecordedPlan>,
     /// A cycle runs in a task of its own, so that the loop survives its panic.
     running: Option<JoinHandle<CycleEnded>>,
     /// How far it is. A reload makes another directory for later cycles.
@@ -127,6 +133,7 @@ struct Daemon {
 
 /// The result of a cycle, and the learner database after it.
 struct CycleEnded {
+    requested: PendingCycle,
     result: Result<Report, LockedCycleError>,
     /// `None` when the daemon stops first.
     looked: Option<Looked>,
@@ -157,6 +164,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     systemd::notify_stopping();
     daemon.listener.stop().await;
     daemon.presence.stop().await;
+    daemon.unrecorded_plan = None;
     daemon.record(DaemonRecord::Stopped).await;
     daemon.status_reporter.stopped();
     daemon.timer.shut_down().await;
@@ -197,6 +205,8 @@ async fn start(
             request: CycleRequest { trigger: Trigger::Startup, full: false },
             claim: CycleClaim::Always,
         }),
+        owed: None,
+        unrecorded_plan: None,
         running: None,
         progress,
         asking: None,

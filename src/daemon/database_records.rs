@@ -26,28 +26,48 @@ pub(super) enum DaemonRecord {
     Stopped,
 }
 
+/// The learner database does not take a record; the journal says why.
+#[derive(Debug)]
+pub(super) struct NotRecorded;
+
 impl Daemon {
-    /// Writes a detail into the learner database, in a task of its own; a failure is only logged. Returns the time of
-    /// the next cycle, if this daemon has planned it.
-    pub(super) async fn record(&self, record: DaemonRecord) -> Option<Timestamp> {
+    /// Writes a detail into the learner database, in a task of its own; a failure is only logged.
+    pub(super) async fn record(&self, record: DaemonRecord) {
+        // The failure is logged.
+        let _ = self.try_record(record).await;
+    }
+
+    /// Like [`Self::record`]. Returns the time of the next cycle, if this daemon has planned it.
+    pub(super) async fn try_record(&self, record: DaemonRecord) -> Result<Option<Timestamp>, NotRecorded> {
         let what = match record {
             DaemonRecord::NextCycle { .. } => "the time of the next cycle",
             DaemonRecord::Reload { .. } => "the reload",
             DaemonRecord::Signal { .. } => "the signal",
             DaemonRecord::Stopped => "that the daemon stops",
         };
-        let written = tokio::spawn(write(Arc::clone(&self.app), record, self.presence.started()));
-        match tokio::time::timeout(DATABASE_TIMEOUT, written).await {
-            Ok(Ok(Ok(planned))) => return planned,
+        let is_repeated = matches!(record, DaemonRecord::NextCycle { .. });
+        let mut written = tokio::spawn(write(Arc::clone(&self.app), record, self.presence.started()));
+        match tokio::time::timeout(DATABASE_TIMEOUT, &mut written).await {
+            Ok(Ok(Ok(planned))) => return Ok(planned),
             Ok(Ok(Err(error))) => tracing::warn!("cannot record {what}: {}", chain(&error)),
             Ok(Err(_)) => tracing::warn!("cannot record {what}: the task panicked"),
-            Err(_) => tracing::warn!("cannot record {what}: the learner database is locked or does not answer"),
+            Err(_) => {
+                tracing::warn!("cannot record {what}: the learner database is locked or does not answer");
+                // Otherwise it may be written later than the repetition.
+                if is_repeated {
+                    written.abort();
+                }
+            }
         }
-        None
+        Err(NotRecorded)
     }
 }
 
-async fn write(app: Arc<App>, record: DaemonRecord, started: Instant) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn write(
+    app: Arc<App>,
+    record: DaemonRecord,
+    started: Instant,
+) -> Result<Option<Timestamp>, StoreError> {
     let store = Store::open(&app.learners, Access::ReadWrite).await?;
     let mut planned = None;
     match record {

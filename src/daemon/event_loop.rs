@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
@@ -12,13 +13,14 @@ use super::status_reporter::{Looked, look};
 use super::systemd::{self, Watchdog};
 use super::timer::first_wait;
 use super::turns::AfterCycle;
+use super::unrecorded_plan::UnrecordedPlan;
 use super::{COMMAND, CycleEnded, Daemon, DaemonError, DaemonRecord};
 use crate::cycle::{CycleRequest, DatabaseFailure, Report, StopSignal, stopped};
 use crate::model::{Outcome, Trigger, chain};
 use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError, RunOptions, run_locked_cycle};
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
-use crate::runtime::{is_shared, take_over_after};
+use crate::runtime::{App, is_shared, take_over_after};
 
 /// How often the progress of a running cycle is published.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,8 +68,15 @@ impl Daemon {
                 }
                 is_standby = self.presence.given(&self.app) => {
                     self.status_reporter.set_standby(is_standby);
+                    self.serve_owed();
                     if self.status_reporter.shows_other_cycle() && self.running.is_none() && self.looking.is_none() {
                         self.request_look();
+                    }
+                }
+                planned = plan_recorded(&mut self.unrecorded_plan, &self.app) => {
+                    self.unrecorded_plan = None;
+                    if let Some(next) = planned {
+                        self.status_reporter.scheduled(next);
                     }
                 }
                 reloaded = task_result(&mut self.reloading) => {
@@ -150,14 +159,25 @@ impl Daemon {
 
     pub(super) fn request_cycle(&mut self, trigger: Trigger, full: bool, claim: CycleClaim) {
         let requested = PendingCycle { request: CycleRequest { trigger, full }, claim };
-        let pending = self.pending.map_or(requested, |pending| merge(pending, requested));
+        let owed = self.owed.take().map(|owed| owed.cycle);
+        let pending = owed.into_iter().chain(self.pending).fold(requested, |later, earlier| merge(earlier, later));
         self.pending = Some(pending);
         if self.running.is_some() {
             tracing::info!(cycle.full = pending.request.full, "a cycle is running; one more follows it");
         }
     }
 
-    async fn start_cycle(&mut self, PendingCycle { request, claim }: PendingCycle) {
+    /// The learner database answers again: begins the requested cycle that it has kept from beginning. One that has
+    /// failed is not repeated before its time, because it has asked Graph.
+    fn serve_owed(&mut self) {
+        if self.running.is_none() && self.pending.is_none() && self.owed.is_some_and(|owed| !owed.has_begun) {
+            self.pending = self.owed.take().map(|owed| owed.cycle);
+        }
+    }
+
+    async fn start_cycle(&mut self, requested: PendingCycle) {
+        let PendingCycle { request, claim } = requested;
+        self.unrecorded_plan = None;
         self.timer.disarm().await;
         if let Some(asking) = self.asking.take() {
             asking.abort();
@@ -177,17 +197,23 @@ impl Daemon {
                 looked = look(&app) => Some(looked),
                 () = stopped_for(LOOK_TIME_AT_STOP, &mut look_stop) => None,
             };
-            CycleEnded { result, looked, credentials }
+            CycleEnded { requested, result, looked, credentials }
         }));
     }
 
     fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) -> AfterCycle {
-        let (result, looked) = match ended {
-            Ok(CycleEnded { result, looked, credentials }) => {
+        let (result, looked, requested) = match ended {
+            Ok(CycleEnded { requested, result, looked, credentials }) => {
                 self.credentials.read(credentials);
-                (Some(result), looked)
+                (Some(result), looked, Some(requested))
             }
-            Err(_) => (None, None),
+            Err(_) => (None, None, None),
+        };
+        // The schedule repeats any other cycle.
+        let requested = requested.filter(|requested| requested.claim == CycleClaim::Always);
+        let owed = |failure, has_begun| {
+            let cycle = requested.filter(|_| failure == Some(DatabaseFailure::Passing))?;
+            Some(OwedCycle { cycle, has_begun })
         };
         self.count(result.as_ref());
         let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
@@ -204,6 +230,7 @@ impl Daemon {
             Some(Ok(Report { outcome: Outcome::Failed, error, database_failure, .. })) => {
                 self.count_failure();
                 self.ask_again_soon(database_failure);
+                self.owed = owed(database_failure, true);
                 after = AfterCycle::Plan { has_failed: true };
                 let error = error.unwrap_or_default();
                 (Some(error.clone()), database_failure.filter(|failure| lasts(*failure)).map(|_| error))
@@ -242,6 +269,7 @@ impl Daemon {
                 };
                 self.count_failure();
                 self.ask_again_soon(Some(failure));
+                self.owed = owed(Some(failure), false);
                 after = AfterCycle::Wait;
                 not_begun = Some(text.clone());
                 (Some(text.clone()), lasts(failure).then_some(text))
@@ -288,6 +316,22 @@ impl Daemon {
 pub(super) struct PendingCycle {
     pub(super) request: CycleRequest,
     pub(super) claim: CycleClaim,
+}
+
+/// A requested cycle that is to be repeated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwedCycle {
+    pub(super) cycle: PendingCycle,
+    /// Whether it began, and failed later.
+    pub(super) has_begun: bool,
+}
+
+/// Resolves when the plan is recorded; never, when there is none to record.
+async fn plan_recorded(plan: &mut Option<UnrecordedPlan>, app: &Arc<App>) -> Option<Timestamp> {
+    match plan {
+        Some(plan) => plan.recorded(app).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves when the daemon has been stopping for this time.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinError;
 
 use super::timer::draw_wait;
+use super::unrecorded_plan::UnrecordedPlan;
 use super::{Daemon, DaemonError, DaemonRecord};
 use crate::model::{Trigger, chain};
 use crate::runtime::locked_cycle::CycleClaim;
@@ -33,7 +34,8 @@ pub(super) type AskedTurn = Option<Turn>;
 impl Daemon {
     /// The timer has fired: asks whether a cycle is due. A file has one daemon, whose turn it always is.
     pub(super) fn ask_turn(&mut self) {
-        if !is_shared(&self.app.config) {
+        // A request that is still to be served does not depend on the turn.
+        if self.owed.is_some() || !is_shared(&self.app.config) {
             self.request_cycle(Trigger::Schedule, false, CycleClaim::IfDue);
         } else if self.asking.is_none() {
             self.asking = Some(tokio::spawn(ask(Arc::clone(&self.app))));
@@ -73,8 +75,15 @@ impl Daemon {
         let drawn = draw_wait(&self.app.config.schedule, self.refusals);
         let wait = self.longest_wait.map_or(drawn, |longest| drawn.min(longest));
         let now = (self.app.clock)();
+        self.unrecorded_plan = None;
         let (wait, planned) = match after {
-            AfterCycle::Plan { has_failed } => (wait, self.record(DaemonRecord::NextCycle { wait, has_failed }).await),
+            AfterCycle::Plan { has_failed } => {
+                let recorded = self.try_record(DaemonRecord::NextCycle { wait, has_failed }).await;
+                if recorded.is_err() {
+                    self.unrecorded_plan = Some(UnrecordedPlan::new(wait, has_failed, self.presence.started()));
+                }
+                (wait, recorded.ok().flatten())
+            }
             AfterCycle::Wait => (wait, None),
             AfterCycle::Standby(wait) => {
                 self.is_standby = true;
