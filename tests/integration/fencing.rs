@@ -2,6 +2,7 @@
 //!
 //! Cycles stop at a named step, as on a machine that is suspended, and others write meanwhile.
 
+mod ending;
 mod lost;
 mod pooler;
 mod turns;
@@ -33,7 +34,7 @@ async fn stopped_at(world: &World, arguments: &[&str], points: &str) -> Daemon {
 }
 
 /// Waits until a process stops.
-async fn stops(process: &mut Daemon) {
+pub(crate) async fn stops(process: &mut Daemon) {
     eventually("the process stops", async || {
         assert!(process.runs(), "{}", process.log());
         is_stopped(process).then_some(())
@@ -238,4 +239,21 @@ async fn two_processes_with_one_plan_log_a_beginning_and_an_end_once() {
     ends(&mut process).await;
     assert_eq!(world.query(log).await[2..], [row(leaver, "held", "ended")]);
     world.settled().await;
+}
+
+#[apply(on_both)]
+async fn a_hold_that_another_process_has_ended_does_not_begin_again() {
+    let (mut world, users) = synced(20).await;
+    let leaver = &users[0];
+    world.configure("[safety]\nmax_deactivations = 0");
+    world.sim.tenant(|tenant| tenant.unassign(leaver));
+    assert_eq!(world.cycle().await.outcome, Outcome::Held);
+    // Its plan keeps the hold.
+    let mut process = stopped_at(&world, &["sync"], "Planned=1*return(stop)").await;
+    world.sim.tenant(|tenant| tenant.assign_user(leaver));
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    assert_eq!(ends(&mut process).await, Some(3), "{}", process.log());
+    assert_eq!(world.query("SELECT * FROM sync_held").await, [[""; 0]; 0]);
+    world.settled().await;
+    assert_eq!(world.log(leaver).await.len(), 3);
 }

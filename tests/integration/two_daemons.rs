@@ -3,6 +3,8 @@
 //! Both are real processes on this machine with state directories of their own. A daemon counts as late after
 //! `schedule.min_interval` here, because that is shorter than a minute.
 
+mod differences;
+mod outages;
 mod random;
 
 use std::io::{Read as _, Write as _};
