@@ -113,7 +113,7 @@ impl Served {
 }
 
 /// The address that the log names for the `times`-th time.
-async fn listening(daemon: &Daemon, times: usize) -> String {
+pub(crate) async fn listening(daemon: &Daemon, times: usize) -> String {
     const LISTENING: &str = "listening for HTTP on ";
     daemon.logged(LISTENING, times).await;
     let log = daemon.log();

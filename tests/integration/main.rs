@@ -3,6 +3,7 @@
 
 mod architecture;
 mod bad_rows;
+mod browser;
 mod cache;
 mod clocks;
 mod command;
