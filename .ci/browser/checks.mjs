@@ -47,13 +47,16 @@ export function layout(tab) {
         problems.push(`text is cut off: ${name(element)}`);
       }
     }
-    // Words and times of the size of a table column. Hyphens and other signs allow a break.
+    // Short words anywhere, and times in tables. Hyphens and other signs allow a break.
+    const time = /^\d{4}-/;
     const unbroken = /[\p{L}\p{N}_.,:;()%]{1,20}(?!\S)|\d{4}-\d\d-\d\dT[\d:]+(Z|[+-][\d:]+)/gu;
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     const range = document.createRange();
     for (let text = texts.nextNode(); text; text = texts.nextNode()) {
       for (const word of text.data.matchAll(unbroken)) {
         if (word.index > 0 && /\S/.test(text.data[word.index - 1])) continue;
+        // On the narrowest screens no time fits beside its label.
+        if (time.test(word[0]) && (root.clientWidth < 390 || !text.parentElement.closest("td"))) continue;
         range.setStart(text, word.index);
         range.setEnd(text, word.index + word[0].length);
         const lines = new Set([...range.getClientRects()].map(({ bottom }) => Math.round(bottom)));

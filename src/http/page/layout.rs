@@ -15,6 +15,8 @@ const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The most characters of a value.
 const MAX_VALUE: usize = 600;
+/// The most characters of a value that stays on one line: a time with its offset.
+const SHORT_VALUE: usize = 25;
 /// The pages of the navigation.
 const PAGES: [(&str, &str); 4] = [("/", "Status"), ("/log", "Log"), ("/cycles", "Cycles"), ("/mapping", "Mapping")];
 
@@ -69,8 +71,18 @@ pub(super) fn document(title: &str, current: Option<&str>, body: &Markup) -> Mar
 
 /// A text from outside: isolated, without characters that hide something, and not endless.
 pub(super) fn foreign(text: &str) -> Markup {
-    let Some((end, _)) = text.char_indices().nth(MAX_VALUE) else { return html! { bdi { (shown(text)) } } };
-    html! { bdi { (shown(&text[..end])) } "… " span.note { "(cut; " (text.len()) " bytes in all)" } }
+    if text.is_empty() {
+        return html! {};
+    }
+    if let Some((end, _)) = text.char_indices().nth(MAX_VALUE) {
+        return html! { bdi { (shown(&text[..end])) } "… " span.note { "(cut; " (text.len()) " bytes in all)" } };
+    }
+    let text = shown(text);
+    if text.chars().nth(SHORT_VALUE).is_none() {
+        html! { bdi.short { (text) } }
+    } else {
+        html! { bdi { (text) } }
+    }
 }
 
 /// A command to type.
@@ -151,5 +163,12 @@ mod tests {
         let long = foreign(&"é".repeat(50_000)).into_string();
         assert!(long.len() < 2000 && long.contains("(cut; 100000 bytes in all)"), "{long}");
         assert!(!foreign(&"a".repeat(MAX_VALUE)).into_string().contains("cut"));
+        for (text, expected) in [
+            ("", ""),
+            ("2026-03-02T08:00:00+05:45", "<bdi class=\"short\">2026-03-02T08:00:00+05:45</bdi>"),
+            ("ada.number1@harbourworks.example", "<bdi>ada.number1@harbourworks.example</bdi>"),
+        ] {
+            assert_eq!(foreign(text).into_string(), expected);
+        }
     }
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::layout::{command, document, facts, foreign, respond, table};
 use super::reader::{self, PageError, Source};
 use super::{PageState, history};
-use crate::model::StateReport;
+use crate::model::{StateReport, Status};
 use crate::runtime::status::{CycleNumbers, DatabaseLook, StatusRecord, StatusSummary};
 use crate::store::{FailingUser, HeldUser, StoreError};
 use crate::view::{
@@ -166,21 +166,21 @@ fn users(view: &StatusView) -> Markup {
             section {
                 h2 { (with_commands(&heading)) }
                 @if !held.is_empty() { (table("Held users", &HELD_HEADERS, held_rows())) }
-                (others(users, held.len(), lists))
+                (others(users, held.len(), lists, Status::Held))
             }
         }
         @if let Some((users, heading)) = StatusView::failing_heading(summary) {
             section {
                 h2 { (with_commands(&heading)) }
                 @if !failing.is_empty() { (table("Failing users", &FAILING_HEADERS, failing_rows(&failing))) }
-                (others(users, failing.len(), lists))
+                (others(users, failing.len(), lists, Status::Failure))
             }
         }
         @if let Some((users, heading)) = StatusView::skipped_heading(summary) {
             section {
                 h2 { (with_commands(&heading)) }
                 @if !skipped.is_empty() { (table("Skipped users", &FAILING_HEADERS, failing_rows(&skipped))) }
-                (others(users, skipped.len(), lists))
+                (others(users, skipped.len(), lists, Status::Skipped))
             }
         }
         @if let Some(others) = StatusView::other_skipped(summary) { p { (others) } }
@@ -190,10 +190,15 @@ fn users(view: &StatusView) -> Markup {
     }
 }
 
-fn others(users: u64, listed: usize, lists: bool) -> Markup {
+fn others(users: u64, listed: usize, lists: bool, status: Status) -> Markup {
     let others = users.saturating_sub(listed.min(FIRST) as u64);
     html! {
-        @if others > 0 && lists { p { "and " (others) " more; to list them: " (command("learner-sync status --all")) } }
+        @if others > 0 && lists {
+            p {
+                "and " (others) " more; to list them: " (command("learner-sync status --all")) "; "
+                a href={ "/log?status=" (status) } { "their entries in the log" }
+            }
+        }
         @if !lists { p { "These users are listed when the learner database can be read again." } }
     }
 }

@@ -7,7 +7,7 @@ use crate::world::World;
 
 /// The numbers of the listed log entries, in the order of the page.
 fn listed(body: &str) -> Vec<i64> {
-    let cells = body.split("data-label=\"id\"><bdi>").skip(1);
+    let cells = body.split("data-label=\"id\"><bdi class=\"short\">").skip(1);
     cells.map(|cell| cell.split('<').next().unwrap().parse().unwrap()).collect()
 }
 
