@@ -11,6 +11,7 @@ mod logging;
 mod man;
 mod mapping;
 mod narrow;
+mod notify;
 mod output;
 mod owner;
 mod pause;
@@ -36,6 +37,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use rustix::fs::Mode;
 
 use self::mapping::MappingCommand;
+use self::notify::{NotifyCommand, TestArguments};
 use self::output::{Failure, FailureDocument};
 use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::failpoint;
@@ -97,6 +99,9 @@ enum Command {
     /// Print the SQL that creates the tables, or run it.
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
+    /// Test the messages to administrators.
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Print the guide: installing, going live, operations and more.
     Guide(guide::Arguments),
     /// Write a first configuration, and print the commands that register the application in Entra ID.
@@ -221,7 +226,7 @@ fn check_descriptors() -> Result<(), Failure> {
 
 impl Command {
     async fn run(self, context: Context) -> Result<u8, Failure> {
-        if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_)) {
+        if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_) | Self::Notify(_)) {
             context.check_owner().await?;
         }
         let changes =
@@ -245,6 +250,7 @@ impl Command {
             }
             Self::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
             Self::Schema(command) => schema::run(context, command).await,
+            Self::Notify(command) => notify::run(context, command, system_clock).await,
             Self::Guide(arguments) => guide::run(&arguments),
             Self::Init(arguments) => init::run(arguments, &context.config.path),
             Self::Completions(arguments) => completions::run(&arguments),
@@ -303,6 +309,7 @@ impl Command {
             Self::Provision(arguments) if arguments.json => FailureDocument::Error,
             Self::Mapping(MappingCommand::Check(arguments)) if arguments.json => FailureDocument::Error,
             Self::Log(arguments) if arguments.is_json() => FailureDocument::Error,
+            Self::Notify(NotifyCommand::Test(TestArguments { json: true })) => FailureDocument::Error,
             _ => FailureDocument::None,
         }
     }

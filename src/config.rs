@@ -4,8 +4,9 @@
 //! `config/learner-sync.toml` documents the keys for administrators.
 //!
 //! `reader` finds typed values and their positions, `sections` defines the keys, `formats` and `database` parse values,
-//! `mapping`, `filters`, `table` and `http` read their sections, `secrets` reads the files of secrets, `instance` names the
-//! unit of a configuration and its files, `recorded` is what a daemon records of it, and `first` writes the configuration of a new installation.
+//! `mapping`, `filters`, `table`, `http` and `notify` read their sections, `secrets` reads the files of secrets, `instance`
+//! names the unit of a configuration and its files, `recorded` is what a daemon records of it, and `first` writes the
+//! configuration of a new installation.
 
 mod database;
 mod filters;
@@ -14,6 +15,7 @@ mod formats;
 mod http;
 mod instance;
 mod mapping;
+mod notify;
 mod problem;
 mod reader;
 mod recorded;
@@ -35,10 +37,12 @@ use crate::scope::FilterEntry;
 pub(crate) use first::{FirstConfig, FirstKey, quoted};
 pub(crate) use formats::is_loopback;
 pub use http::{HttpConfig, ListenAddress};
-pub(crate) use instance::{has_unit, instance_of, secret_file_of, state_directory_of, unit_of};
+pub(crate) use instance::{has_unit, instance_of, is_default, secret_file_of, state_directory_of, unit_of};
+pub use notify::{NotifyConfig, SmtpConfig, SmtpSecurity};
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
 pub use recorded::{RecordedSettings, load_recorded};
+pub(crate) use secrets::systemd_credential;
 
 /// All settings. Secrets are not part of it, only the paths of their files.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +69,8 @@ pub struct Config {
     pub state: StateConfig,
     /// `[http]`: metrics and health over HTTP. Default: off.
     pub http: Option<HttpConfig>,
+    /// `[notify]`: messages to administrators. Default: none.
+    pub notify: NotifyConfig,
     /// `[log]`: the logs.
     pub log: LogConfig,
     /// Problems that do not prevent operation, to be logged once.
@@ -355,7 +361,6 @@ fn parse(path: &Path, text: &str, environment: &BTreeMap<String, String>) -> Res
 
 /// All sections; `None` when a required key is missing. The result is valid only if `reader` recorded no problem.
 fn read_sections(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
-    sections::refuse_unavailable(reader);
     let (entra, app) = (sections::entra(reader), sections::app(reader));
     let (mapping, mapped) = mapping::read(reader);
     Some(Config {
@@ -368,6 +373,7 @@ fn read_sections(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
         safety: sections::safety(reader),
         state: sections::state(reader),
         http: http::read(reader),
+        notify: notify::read(reader),
         log: sections::log(reader),
         warnings: Vec::new(),
         recordable: RecordedSettings::default(),

@@ -4,6 +4,7 @@ mod credential_watch;
 mod database_records;
 mod event_loop;
 mod listener;
+mod notifications;
 mod presence;
 mod record_writer;
 mod reload;
@@ -27,6 +28,7 @@ use self::credential_watch::{CredentialWatch, FileStates};
 use self::database_records::DaemonRecord;
 use self::event_loop::{OwedCycle, PendingCycle};
 use self::listener::HttpListener;
+use self::notifications::Notifications;
 use self::presence::Presence;
 use self::reload::Reloaded;
 use self::signals::Signals;
@@ -45,7 +47,7 @@ use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError};
 use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::status::{DatabaseLook, StatusSummary};
 use crate::runtime::{App, AppError};
-use crate::store::{DatabaseState, Store, StoreError};
+use crate::store::{DatabaseState, Store, StoreError, Succession};
 
 /// The holder of a lock, as other processes see it.
 const COMMAND: &str = "learner-sync run";
@@ -129,6 +131,7 @@ struct Daemon {
     credentials: CredentialWatch,
     status_reporter: StatusReporter,
     listener: HttpListener,
+    notifications: Notifications,
 }
 
 /// The result of a cycle, and the learner database after it.
@@ -139,6 +142,8 @@ struct CycleEnded {
     looked: Option<Looked>,
     /// The credential files before it.
     credentials: FileStates,
+    /// The daemon from which this one took over.
+    took_over: Option<Succession>,
 }
 
 /// Runs cycles until SIGTERM or SIGINT: one at once, then by schedule and signal.
@@ -163,6 +168,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     daemon.serve(&mut signals).await?;
     systemd::notify_stopping();
     daemon.listener.stop().await;
+    daemon.notifications.stop().await;
     daemon.presence.stop().await;
     daemon.unrecorded_plan = None;
     daemon.record(DaemonRecord::Stopped).await;
@@ -196,6 +202,7 @@ async fn start(
     let mut listener = HttpListener::new(metrics, status_reporter.published(), &app);
     listener.configure(&app, http_token).await;
     let progress = Arc::clone(app.directory.progress());
+    let notifications = Notifications::start(&app);
     let daemon = Daemon {
         environment,
         app,
@@ -225,6 +232,7 @@ async fn start(
         credentials: CredentialWatch::new(),
         status_reporter,
         listener,
+        notifications,
     };
     Ok((daemon, lock))
 }

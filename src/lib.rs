@@ -21,6 +21,7 @@
 //! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
 //! | [`view`] | what commands and the status page show, in words: one truth for both |
 //! | [`http`] | metrics, health and the status page over HTTP; reads only |
+//! | [`notify`] | messages to administrators: a webhook and mail |
 //! | [`cli`] | one file per command |
 //! | [`progress`] | how far a running cycle is, for a terminal and for `status` |
 //! | [`failpoint`] | the steps of a cycle at which a test can kill the process |
@@ -76,6 +77,7 @@ pub mod http;
 pub mod mapping;
 pub mod model;
 mod nearest;
+pub mod notify;
 pub mod plan;
 pub mod progress;
 pub mod retry;

@@ -14,6 +14,7 @@ mod guest;
 mod impersonal;
 mod learner;
 mod lock_holder;
+mod notification;
 mod policy;
 mod provisioning_state;
 mod request_id;
@@ -40,6 +41,10 @@ pub use self::guest::{home_name, stored_name_prefix};
 pub use self::impersonal::without_personal_data;
 pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey};
 pub use self::lock_holder::LockHolder;
+pub use self::notification::{
+    AffectedUsers, ExpiryStage, NotifiableRecords, Notification, NotificationCause, NotificationChannel,
+    NotificationEvent, NotificationRow, NotificationRows, NotifiedUser, UnsentNotification,
+};
 pub use self::policy::{Reissued, Repair};
 pub use self::provisioning_state::{DaemonFacts, Finding, ProvisioningState, StateFacts, StateReport};
 pub use self::request_id::RequestId;

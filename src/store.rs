@@ -11,8 +11,8 @@
 //! - `table` is the layout of the learners table, our own or the platform's.
 //! - `schema` creates and migrates the tables.
 //! - `used_databases`, `location` and `handle` are: whether a file was in use, where a database is, and an open one.
-//! - `state`, `audit`, `cycles`, `cycle_lock`, `daemons`, `schedule`, `read`, `write`, `administration` and `take_over`
-//!   work with an open database.
+//! - `state`, `audit`, `cycles`, `cycle_lock`, `daemons`, `schedule`, `notifications`, `read`, `write`, `administration` and
+//!   `take_over` work with an open database.
 //! - `open` inspects, opens and copies databases.
 
 mod administration;
@@ -24,6 +24,7 @@ mod db;
 mod error;
 mod handle;
 mod location;
+mod notifications;
 mod open;
 mod read;
 mod schedule;

@@ -4,6 +4,7 @@ mod database;
 mod directory;
 mod disk;
 mod exposure;
+mod messages;
 mod sandbox;
 mod unit;
 
@@ -14,6 +15,7 @@ use self::database::database_check;
 use self::directory::check_directory;
 use self::disk::disk_checks;
 use self::exposure::exposure_checks;
+use self::messages::message_checks;
 use self::unit::unit_checks;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print_json, print_labelled, print_sentences, shown};
@@ -73,6 +75,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
                 ..Check::passed("regular expression", shown(&detail))
             }));
             check_directory(&app, &mut checks).await;
+            checks.extend(message_checks(&app).await);
         }
         Err(error) => {
             // A secret that systemd gives to the unit only has a hint.

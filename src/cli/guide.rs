@@ -52,7 +52,7 @@ pub(super) const TOPICS: [Topic; 15] = topics! {
     "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",
-    "monitoring": "metrics, health checks, alerts, the status page",
+    "monitoring": "metrics, health checks, alerts, the status page, messages",
     "troubleshooting": "failed sign-ins, answers of Graph, new credentials",
     "holds": "mass deactivations: what is held, and how to approve it",
     "mapping": "attributes, expressions, scoping filters, guests",

@@ -61,7 +61,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let command = "learner-sync provision";
         let request = CycleRequest { trigger: Trigger::Command, full: false };
         let (actor, only) = (Some(actor.as_str()), Some(argument));
-        let options = RunOptions { request, wait, force, command, claim: None, actor, only };
+        let options = RunOptions { request, wait, force, command, claim: None, took_over: None, actor, only };
         let ran = run_locked_cycle(&app, options, stop_on_signal()?).await;
         (ran.map_err(|error| Failure::from(error).suggesting_wait())?, None)
     };

@@ -53,6 +53,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         force,
         command: "learner-sync sync",
         claim: None,
+        took_over: None,
         actor: Some(&actor),
         only: None,
     };

@@ -166,7 +166,7 @@ fn address(text: &str) -> Result<Address, String> {
     Ok(Address { scheme, user, host: host.to_ascii_lowercase(), port })
 }
 
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     match bracketed(host) {
         Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.chars().all(|letter| letter.is_ascii_alphanumeric() || "-._".contains(letter)),

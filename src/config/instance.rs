@@ -22,6 +22,11 @@ pub(crate) fn has_unit(config: &Path) -> bool {
     instance_of(config).is_some() || std::path::absolute(config).is_ok_and(|config| config == main)
 }
 
+/// Whether commands read this configuration without `--config`.
+pub(crate) fn is_default(config: &Path) -> bool {
+    has_unit(config) && instance_of(config).is_none()
+}
+
 /// The unit that reads this configuration; the main unit, if it is not known.
 pub(crate) fn unit_of(config: &Path) -> String {
     instance_of(config).map_or_else(|| format!("{MAIN}.service"), |name| format!("{MAIN}@{name}.service"))

@@ -21,6 +21,9 @@ const PRIVATE_KEY_FILE: &str = "entra.credential.private_key_file";
 const TOKEN_FILE: &str = "entra.credential.token_file";
 const DATABASE_PASSWORD_FILE: &str = "learners.password_file";
 const HTTP_TOKEN_FILE: &str = "http.token_file";
+const WEBHOOK_URL_FILE: &str = "notify.webhook_url_file";
+const WEBHOOK_SECRET_FILE: &str = "notify.webhook_secret_file";
+const SMTP_PASSWORD_FILE: &str = "notify.smtp_password_file";
 
 impl Config {
     /// The client secret from `secret_file`, or else from the systemd credential `client-secret`, or else from
@@ -187,9 +190,20 @@ impl Config {
             CredentialConfig::WorkloadIdentity { token_file } => (token_file, &None),
             CredentialConfig::ManagedIdentity => (&None, &None),
         };
-        let others = [&self.entra.ca_file, &self.entra.proxy_password_file, &self.learners.password_file];
+        let others = [
+            &self.entra.ca_file,
+            &self.entra.proxy_password_file,
+            &self.learners.password_file,
+            &self.notify.webhook_url_file,
+            &self.notify.webhook_secret_file,
+            self.smtp_password_file(),
+        ];
         let files = [first, second].into_iter().chain(others).flatten().cloned();
         [self.path.clone()].into_iter().chain(files).collect()
+    }
+
+    fn smtp_password_file(&self) -> &Option<PathBuf> {
+        self.notify.smtp.as_ref().map_or(&None, |smtp| &smtp.password_file)
     }
 
     /// Warnings about secret files that every user of the machine can access.
@@ -205,6 +219,9 @@ impl Config {
             ("entra.proxy_password_file", &self.entra.proxy_password_file),
             (HTTP_TOKEN_FILE, &self.http.as_ref().and_then(|http| http.token_file.clone())),
             (DATABASE_PASSWORD_FILE, &self.learners.password_file),
+            (WEBHOOK_URL_FILE, &self.notify.webhook_url_file),
+            (WEBHOOK_SECRET_FILE, &self.notify.webhook_secret_file),
+            (SMTP_PASSWORD_FILE, self.smtp_password_file()),
         ];
         let open = |(key, path): (&str, &Option<PathBuf>)| {
             let path = path.as_ref()?;
@@ -231,7 +248,7 @@ fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// The file of a systemd credential, if the unit has it.
-fn systemd_credential(environment: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
+pub(crate) fn systemd_credential(environment: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
     let path = Path::new(environment.get("CREDENTIALS_DIRECTORY")?).join(name);
     // The directory exists for any credential of the unit, not only this one.
     path.exists().then_some(path)

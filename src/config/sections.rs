@@ -17,13 +17,6 @@ const METADATA_SERVICE: &str = "http://169.254.169.254";
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Refuses documented sections that this version does not support. An administrator who sets them relies on them.
-pub(super) fn refuse_unavailable(reader: &mut Reader<'_>) {
-    if reader.present("notify") {
-        reader.refuse("notify", "is not available in this version");
-    }
-}
-
 /// `[entra]` and `[entra.credential]`.
 pub(super) fn entra(reader: &mut Reader<'_>) -> Option<EntraConfig> {
     let meaning = "the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant";

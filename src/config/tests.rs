@@ -104,6 +104,20 @@ fn three_keys_are_required() {
             directory: "/var/lib/learner-sync",
         },
         http: None,
+        notify: NotifyConfig {
+            webhook_url_file: None,
+            webhook_secret_file: None,
+            smtp: None,
+            names: false,
+            events: {
+                Held,
+                Failing,
+                Recovered,
+                UsersFailing,
+                CredentialExpiring,
+                StandbyTookOver,
+            },
+        },
         log: LogConfig {
             format: Auto,
             level: "info",
@@ -286,7 +300,7 @@ fn the_environment_is_checked_like_the_file() {
     );
     assert_snapshot!(message, @r"
     LEARNER_SYNC_ENTRA__CLIENT_SECRET: unknown setting; write it to a file and set entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
-    LEARNER_SYNC_NOTIFY__EMAIL: is not available in this version
+    LEARNER_SYNC_NOTIFY__EMAIL: unknown setting; LEARNER_SYNC_SECTION__KEY sets section.key
     LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS: must not be negative, but is -1
     LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT: must be a whole number
     LEARNER_SYNC_SCHEDULE__MIN_INTERVAL: must not be longer than schedule.max_interval, which is 40m unless set
@@ -304,7 +318,7 @@ fn a_missing_key_is_reported_at_its_section() {
 }
 
 #[test]
-fn unavailable_sections_are_refused() {
+fn keys_without_effect_are_refused() {
     assert_snapshot!(problems(r#"
 [entra.credential]
 [learners]
@@ -312,17 +326,53 @@ database_url = "postgres://db.example.org/learners"
 reissued = "free"
 [safety]
 repair = "everything"
-[notify]
-to = []
 [http]
 page = true
 token_file = "/etc/learner-sync/http-token"
 "#), @r#"
     /etc/learner-sync/learner-sync.toml:13:10: safety.repair: must be one of attributes, all, log
-    /etc/learner-sync/learner-sync.toml:14:1: notify: is not available in this version
-    /etc/learner-sync/learner-sync.toml:17:8: http.page: the status page is not available in this version
-    /etc/learner-sync/learner-sync.toml:18:14: http.token_file: has no effect without http.listen
+    /etc/learner-sync/learner-sync.toml:15:8: http.page: has no effect without http.listen
+    /etc/learner-sync/learner-sync.toml:16:14: http.token_file: has no effect without http.listen
     "#);
+}
+
+#[test]
+fn problems_of_messages_are_found_together() {
+    assert_snapshot!(problems(r#"
+[notify]
+webhook_url_file = "webhook"
+smtp_url = "smtp://sync:hunter2@mail.example.org"
+to = ["ops@example.org", "ops"]
+events = ["held", "recoverd", "everything"]
+names = "no"
+smtp_password = "hunter2"
+"#), @r"
+    /etc/learner-sync/learner-sync.toml:8:1: notify.from: required with notify.smtp_url; set it to the address of the sender
+    /etc/learner-sync/learner-sync.toml:9:20: notify.webhook_url_file: must be an absolute path, starting with /
+    /etc/learner-sync/learner-sync.toml:10:12: notify.smtp_url: contains a password: write it to a file and set notify.smtp_password_file
+    /etc/learner-sync/learner-sync.toml:11:6: notify.to: entry 2 must be a mail address such as ops@example.org or Operations <ops@example.org>
+    /etc/learner-sync/learner-sync.toml:12:10: notify.events: entry 2 must be one of held, failing, recovered, users-failing, credential-expiring, standby-took-over; did you mean `recovered`?
+    /etc/learner-sync/learner-sync.toml:12:10: notify.events: entry 3 must be one of held, failing, recovered, users-failing, credential-expiring, standby-took-over
+    /etc/learner-sync/learner-sync.toml:13:9: notify.names: must be true or false without quotes, not a text
+    /etc/learner-sync/learner-sync.toml:14:1: notify.smtp_password: unknown key; this file must not contain secrets: write it to a file and set notify.smtp_password_file
+    ");
+    assert_snapshot!(problems("[notify]\nfrom = \"a@example.org\"\nto = []\nsmtp_password_file = \"/p\"\nevents = []"), @r"
+    /etc/learner-sync/learner-sync.toml:8:8: notify.from: has no effect without notify.smtp_url
+    /etc/learner-sync/learner-sync.toml:9:6: notify.to: has no effect without notify.smtp_url
+    /etc/learner-sync/learner-sync.toml:10:22: notify.smtp_password_file: has no effect without notify.smtp_url
+    /etc/learner-sync/learner-sync.toml:11:10: notify.events: must name at least one event; without this key there is a message for each
+    ");
+    assert_snapshot!(problems("[notify]\nsmtp_url = \"smtp://localhost\"\nto = []\nsmtp_password_file = \"/p\""), @r"
+    /etc/learner-sync/learner-sync.toml:7:1: notify.from: required with notify.smtp_url; set it to the address of the sender
+    /etc/learner-sync/learner-sync.toml:9:6: notify.to: must have at least one address
+    /etc/learner-sync/learner-sync.toml:10:22: notify.smtp_password_file: has no effect without a user in notify.smtp_url
+    ");
+    let config = load_text(
+        &format!("{REQUIRED}[notify]\nwebhook_url_file = '/w'\nevents = ['held', 'held']"),
+        &[("LEARNER_SYNC_NOTIFY__NAMES", "true")],
+    );
+    let notify = config.unwrap().notify;
+    assert_eq!((notify.names, notify.smtp, notify.events.len()), (true, None, 1));
 }
 
 #[test]
@@ -563,7 +613,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let missing: Vec<_> = reader.known.clone().into_iter().filter(|key| !reader.present(key)).collect();
     assert_eq!(reader.into_problems(), []);
     // These are unavailable, have no default, or belong to another kind of credential than the file shows.
-    assert_snapshot!(missing.join(" "), @"entra.credential.certificate_file entra.credential.private_key_file entra.credential.token_file learners.columns learners.constants learners.table notify scope.filter");
+    assert_snapshot!(missing.join(" "), @"entra.credential.certificate_file entra.credential.private_key_file entra.credential.token_file learners.columns learners.constants learners.table scope.filter");
 
     assert_eq!(config.mapping.len(), default_entries().len() + 5);
     config.mapping = default_entries();
@@ -574,6 +624,8 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     config.entra.credential = CredentialConfig::ClientSecret { secret_file: None };
     config.learners.password_file = None;
     config.http = None;
+    let notify = std::mem::replace(&mut config.notify, load_text(REQUIRED, &[]).unwrap().notify);
+    assert_eq!((notify.names, notify.events), (config.notify.names, config.notify.events.clone()));
     assert_eq!(without_positions(config), without_positions(load_text(REQUIRED, &[]).unwrap()));
 }
 

@@ -1,6 +1,6 @@
 //! The loop: at most one cycle runs, at most one request waits, and a stop ends it between two batches.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,10 +17,12 @@ use super::unrecorded_plan::UnrecordedPlan;
 use super::{COMMAND, CycleEnded, Daemon, DaemonError, DaemonRecord};
 use crate::cycle::{CycleRequest, DatabaseFailure, Report, StopSignal, stopped};
 use crate::model::{Outcome, Trigger, chain};
+use crate::notify::CycleResult;
 use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError, RunOptions, run_locked_cycle};
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
-use crate::runtime::{App, is_shared, take_over_after};
+use crate::runtime::{App, CycleNews, is_shared, take_over_after};
+use crate::store::{Succession, host_name};
 
 /// How often the progress of a running cycle is published.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -187,9 +189,18 @@ impl Daemon {
         let (app, stop, mut look_stop) = (Arc::clone(&self.app), self.stop.subscribe(), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let claim = Some(claim);
-        let options =
-            RunOptions { request, wait: true, force: false, command: COMMAND, claim, actor: None, only: None };
         self.running = Some(tokio::spawn(async move {
+            let took_over = OnceLock::new();
+            let options = RunOptions {
+                request,
+                wait: true,
+                force: false,
+                command: COMMAND,
+                claim,
+                took_over: Some(&took_over),
+                actor: None,
+                only: None,
+            };
             let entra = app.config.entra.clone();
             let credentials = tokio::task::spawn_blocking(move || file_states(&entra)).await.unwrap_or_default();
             let result = run_locked_cycle(&app, options, stop).await;
@@ -197,17 +208,17 @@ impl Daemon {
                 looked = look(&app) => Some(looked),
                 () = stopped_for(LOOK_TIME_AT_STOP, &mut look_stop) => None,
             };
-            CycleEnded { requested, result, looked, credentials }
+            CycleEnded { requested, result, looked, credentials, took_over: took_over.into_inner() }
         }));
     }
 
     fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) -> AfterCycle {
-        let (result, looked, requested) = match ended {
-            Ok(CycleEnded { requested, result, looked, credentials }) => {
+        let (result, looked, requested, took_over) = match ended {
+            Ok(CycleEnded { requested, result, looked, credentials, took_over }) => {
                 self.credentials.read(credentials);
-                (Some(result), looked, Some(requested))
+                (Some(result), looked, Some(requested), took_over)
             }
-            Err(_) => (None, None, None),
+            Err(_) => (None, None, None, None),
         };
         // The schedule repeats any other cycle.
         let requested = requested.filter(|requested| requested.claim == CycleClaim::Always);
@@ -215,6 +226,8 @@ impl Daemon {
             let cycle = requested.filter(|_| failure == Some(DatabaseFailure::Passing))?;
             Some(OwedCycle { cycle, has_begun })
         };
+        let is_completed =
+            matches!(&result, Some(Ok(Report { outcome: Outcome::Success | Outcome::Partial | Outcome::Held, .. })));
         self.count(result.as_ref());
         let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
@@ -281,8 +294,24 @@ impl Daemon {
                 (Some("the cycle panicked".to_owned()), None)
             }
         };
+        // A skipped cycle has nothing to tell.
+        if failure.is_some() || is_completed || took_over.is_some() {
+            let since = looked.as_ref().and_then(|looked| looked.as_ref().ok()?.failing_since);
+            self.notify(failure.clone().map(|error| CycleResult::Failed { since, error }), is_completed, took_over);
+        }
         self.status_reporter.cycle_ended(failure, trouble, not_begun, looked);
         after
+    }
+
+    /// Decides about messages, in the task that sends them.
+    fn notify(&self, failed: Option<CycleResult>, is_completed: bool, took_over: Option<Succession>) {
+        let otherwise = if is_completed { CycleResult::Completed } else { CycleResult::Unknown };
+        let news = CycleNews {
+            result: failed.unwrap_or(otherwise),
+            took_over: took_over.map(|late| [late.host, host_name()]),
+            is_standby: self.status_reporter.is_standby(),
+        };
+        self.notifications.cycle_ended(&self.app, news);
     }
 
     /// Shortens the wait for the next cycle if a server was unavailable: it may fail over within seconds, and the daemon

@@ -62,6 +62,7 @@ impl Daemon {
                 let cycle_follows = other_sign_in || self.credential_failed;
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
+                self.notifications.configured(&self.app);
                 self.status_reporter.reloaded(&self.app.config);
                 self.listener.configure(&self.app, http_token).await;
                 if self.app.config.http.is_none() {

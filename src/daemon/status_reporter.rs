@@ -256,6 +256,11 @@ impl StatusReporter {
         }
     }
 
+    /// Whether another daemon runs the cycles, as far as the learner database has told.
+    pub(super) fn is_standby(&self) -> bool {
+        self.record.is_standby
+    }
+
     /// Whether the last look found a cycle of another process.
     pub(super) fn shows_other_cycle(&self) -> bool {
         self.record.summary.as_ref().is_some_and(|summary| summary.runs_elsewhere)

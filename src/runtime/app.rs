@@ -13,9 +13,13 @@ use crate::cycle::Rules;
 use crate::directory::{AssignmentFilter, Directory};
 use crate::mapping::{Mapping, MappingProblem};
 use crate::model::{Clock, Restrictions, Selection, Table, UserList};
+use crate::notify::{Notifier, NotifierParts};
 use crate::plan::Limits;
 use crate::scope::{FilterProblem, Scope};
-use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, PostgresServer, UsedDatabases};
+use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, PostgresServer, UsedDatabases, host_name};
+
+/// The longest time for a webhook to answer.
+const WEBHOOK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Everything that outlives a cycle.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct App {
     pub rules: Arc<Rules>,
     /// The learner database; it is opened for each cycle.
     pub learners: LearnerDatabase,
+    /// The channels of messages, if there are any.
+    pub notifier: Option<Notifier>,
     /// The clock; tests pass their own.
     pub clock: Clock,
 }
@@ -55,13 +61,9 @@ impl App {
     /// # Errors
     /// The problem that the administrator has to correct in the configuration.
     pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AppError> {
-        let http = http_client(&Network {
-            ca_pem: config.read_ca_file()?,
-            proxy: config.entra.proxy.clone().or_else(|| config::proxy_from(environment)),
-            proxy_password: config.read_proxy_password()?,
-            no_proxy: config::no_proxy_from(environment),
-            request_deadline: config.entra.request_deadline,
-        })?;
+        let network = network(&config, environment)?;
+        let http = http_client(&network)?;
+        let notifier = build_notifier(&config, &network, environment)?;
         let credential = Credential {
             tenant: config.entra.tenant_id.clone(),
             client_id: config.entra.client_id.clone(),
@@ -80,8 +82,38 @@ impl App {
         )?;
         let rules = Arc::new(compile_rules(&config)?);
         let learners = learner_database(&config, environment)?;
-        Ok(Self { config, directory, rules, learners, clock })
+        Ok(Self { config, directory, rules, learners, notifier, clock })
     }
+}
+
+/// The network settings for Entra ID and Graph.
+fn network(config: &Config, environment: &BTreeMap<String, String>) -> Result<Network, ConfigError> {
+    Ok(Network {
+        ca_pem: config.read_ca_file()?,
+        proxy: config.entra.proxy.clone().or_else(|| config::proxy_from(environment)),
+        proxy_password: config.read_proxy_password()?,
+        no_proxy: config::no_proxy_from(environment),
+        request_deadline: config.entra.request_deadline,
+    })
+}
+
+/// The channels of messages, which use the same proxy and certificates; `None` when there are none.
+///
+/// # Errors
+/// When the proxy or `entra.ca_file` is unusable.
+pub fn notifier(config: &Config, environment: &BTreeMap<String, String>) -> Result<Option<Notifier>, AppError> {
+    build_notifier(config, &network(config, environment)?, environment)
+}
+
+fn build_notifier(
+    config: &Config,
+    network: &Network,
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<Notifier>, AppError> {
+    let http = http_client(&Network { request_deadline: WEBHOOK_DEADLINE, ..network.clone() })?;
+    let has_proxy = network.proxy.is_some();
+    let parts = NotifierParts { http, has_proxy, ca_pem: network.ca_pem.clone(), host_name: host_name(), environment };
+    Ok(Notifier::new(&config.notify, parts))
 }
 
 /// The identity that signs in. Its credential is read here as well, so that an unusable one is reported at the start.

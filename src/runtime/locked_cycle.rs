@@ -1,5 +1,6 @@
 //! One cycle under the lock: preflight, lock, open, cycle, expire, close.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub struct RunOptions<'a> {
     pub command: &'static str,
     /// How the daemon takes turns with others of its source; `None` for a command.
     pub claim: Option<CycleClaim>,
+    /// Where to leave the daemon from which this one took over.
+    pub took_over: Option<&'a OnceLock<Succession>>,
     /// The administrator, for the audit log; `None` for the daemon.
     pub actor: Option<&'a str>,
     /// Restricts the cycle to one user.
@@ -113,7 +116,7 @@ pub async fn run_locked_cycle(
         return Err(LockedCycleError::Paused);
     }
     if let Some(claim) = options.claim {
-        claim_cycle(app, &store, claim).await?;
+        claim_cycle(app, &store, claim, options.took_over).await?;
     }
     let now = (app.clock)();
     let found = match options.only {
@@ -161,7 +164,12 @@ fn record_use(app: &App, report: Option<&Report>, now: Timestamp) {
 }
 
 /// Records that the daemon begins a cycle.
-async fn claim_cycle(app: &App, store: &Store, claim: CycleClaim) -> Result<(), LockedCycleError> {
+async fn claim_cycle(
+    app: &App,
+    store: &Store,
+    claim: CycleClaim,
+    took_over: Option<&OnceLock<Succession>>,
+) -> Result<(), LockedCycleError> {
     let limits = turn_limits(&app.config.schedule);
     let source = configured_source(&app.config, &store.state().await?);
     let condition = (claim == CycleClaim::IfDue).then_some(limits);
@@ -176,13 +184,16 @@ async fn claim_cycle(app: &App, store: &Store, claim: CycleClaim) -> Result<(), 
             );
             Ok(())
         }
-        Turn::Due(Some(Succession { host, pid, has_failed: false, grace })) => {
+        Turn::Due(Some(succession @ Succession { has_failed: false, .. })) => {
+            let Succession { host, pid, has_failed: _, grace } = &succession;
             tracing::warn!(
                 predecessor.host = host,
                 predecessor.pid = pid,
                 predecessor.late_seconds = grace.as_secs(),
                 "standby took over: the daemon that ran the last cycle did not run this one in time"
             );
+            // It is set once, because a cycle is claimed once.
+            let _ = took_over.map(|took_over| took_over.set(succession));
             Ok(())
         }
     }

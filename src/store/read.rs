@@ -3,6 +3,7 @@
 mod holders;
 mod linked;
 mod log;
+mod notifiable;
 mod overview;
 mod records;
 mod rows;

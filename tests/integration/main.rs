@@ -33,6 +33,7 @@ mod listed_types;
 mod machine;
 mod mapping;
 mod names;
+mod notify;
 mod odd_answers;
 mod odd_files;
 mod packages;

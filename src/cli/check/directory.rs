@@ -37,7 +37,7 @@ impl Check {
 
 /// Checks the network, the sign-in, the permissions and the assignments, as far as each step allows the next.
 pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
-    let App { config, directory, rules, learners: _, clock } = app;
+    let App { config, directory, rules, learners: _, notifier: _, clock } = app;
     let connected = directory.connect().await;
     let begun = clock();
     // The date of an answer without a token may be that of a proxy, but explains a refused sign-in.

@@ -138,6 +138,12 @@ fn secret_hint(key: &str) -> Option<&'static str> {
         Some("write it to a file and set entra.proxy_password_file")
     } else if has("learners.") && has("password") {
         Some("write it to a file and set learners.password_file")
+    } else if has("notify.") && has("password") {
+        Some("write it to a file and set notify.smtp_password_file")
+    } else if has("notify.") && (has("secret") || has("token")) {
+        Some("write it to a file and set notify.webhook_secret_file")
+    } else if has("webhook_url") {
+        Some("write it to a file and set notify.webhook_url_file")
     } else if ["secret", "password", "private_key", "token"].into_iter().any(has) {
         Some("write it to a file and set entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET")
     } else {

@@ -30,6 +30,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/012_change_reason.sql"),
     // When each daemon is overdue, and how long it waits: their configurations may differ.
     include_str!("postgres/013_promises.sql"),
+    // The last message about each cause, and whether it was accepted: daemons must not send one twice.
+    include_str!("postgres/014_notifications.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

@@ -5,7 +5,7 @@ use crate::store::error::StoreError;
 use crate::store::table::{Layout, missing_column_rights};
 
 /// The rights that a cycle needs on each table.
-pub(super) const RIGHTS: [(&str, &[&str]); 11] = [
+pub(super) const RIGHTS: [(&str, &[&str]); 12] = [
     ("learners", &["SELECT", "INSERT", "UPDATE"]),
     ("sync_links", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("sync_held", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -15,6 +15,7 @@ pub(super) const RIGHTS: [(&str, &[&str]); 11] = [
     ("sync_state", &["SELECT", "UPDATE"]),
     ("sync_daemons", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("sync_schedule", &["SELECT", "INSERT", "UPDATE"]),
+    ("sync_notifications", &["SELECT", "INSERT", "UPDATE"]),
     ("provisioning_log", &["SELECT", "INSERT", "DELETE"]),
     ("audit_log", &["INSERT"]),
 ];

@@ -28,6 +28,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/012_change_reason.sql"),
     // When each daemon is overdue, and how long it waits: their configurations may differ.
     include_str!("sqlite/013_promises.sql"),
+    // The last message about each cause, and whether it was accepted: daemons must not send one twice.
+    include_str!("sqlite/014_notifications.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

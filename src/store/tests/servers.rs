@@ -68,7 +68,7 @@ async fn an_older_schema_is_migrated_and_two_first_openings_create_one() {
          ALTER TABLE sync_state DROP COLUMN taken_over_sources; ALTER TABLE sync_links DROP COLUMN spelling;
          DROP FUNCTION sync_links_edited CASCADE; ALTER TABLE sync_state DROP COLUMN links_inspected;
          DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action;
-             ALTER TABLE sync_held DROP COLUMN change_reason; DROP TABLE sync_daemons; DROP TABLE sync_schedule; UPDATE sync_state SET schema_version = 1",
+             ALTER TABLE sync_held DROP COLUMN change_reason; DROP TABLE sync_daemons; DROP TABLE sync_schedule; DROP TABLE sync_notifications; UPDATE sync_state SET schema_version = 1",
     )
     .await;
     drop(other);

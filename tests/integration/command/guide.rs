@@ -14,8 +14,20 @@ use crate::program::{PROGRAM, Ran, add_assigned_user, finish, users};
 use crate::world::{World, assigned};
 
 /// The tables of the configuration.
-const SECTIONS: [&str; 11] =
-    ["app", "entra", "http", "learners", "log", "mapping", "provisioning", "safety", "schedule", "scope", "state"];
+const SECTIONS: [&str; 12] = [
+    "app",
+    "entra",
+    "http",
+    "learners",
+    "log",
+    "mapping",
+    "provisioning",
+    "safety",
+    "schedule",
+    "scope",
+    "state",
+    "notify",
+];
 /// A file and a table whose names begin like keys.
 const NO_KEYS: [&str; 2] = ["learners.db", "app.accounts"];
 /// The commands that can be named without `learner-sync`.
@@ -348,6 +360,8 @@ fn exit_code(topic: &str, line: &str) -> i32 {
         // Without a terminal, it cannot ask.
         ("holds", "learner-sync approve") => 2,
         ("holds", "learner-sync resync --wait") => 3,
+        // There is no section for it.
+        (_, "learner-sync notify test") => 78,
         _ => 0,
     }
 }

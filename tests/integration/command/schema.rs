@@ -31,7 +31,7 @@ fn back_to_1() -> String {
         columns.map(|(table, column)| format!("ALTER TABLE {table} DROP COLUMN {column}; ")).collect();
     format!(
         "{triggers}; DROP INDEX sync_failures_reason; {columns} DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action;
-             DROP TABLE sync_daemons; DROP TABLE sync_schedule; UPDATE sync_state SET schema_version = 1"
+             DROP TABLE sync_daemons; DROP TABLE sync_schedule; DROP TABLE sync_notifications; UPDATE sync_state SET schema_version = 1"
     )
 }
 

@@ -177,7 +177,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
                  DROP COLUMN request_id, DROP COLUMN phase;
              ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison;
              DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action;
-             DROP TABLE sync_daemons; DROP TABLE sync_schedule; UPDATE sync_state SET schema_version = 1",
+             DROP TABLE sync_daemons; DROP TABLE sync_schedule; DROP TABLE sync_notifications; UPDATE sync_state SET schema_version = 1",
         )
         .await;
     everything_is_refused(
@@ -223,7 +223,7 @@ async fn check_names_each_revoked_privilege() {
                   UNION SELECT 'COLUMN', a.privilege_type, format('%I.%I', relname, attname)
                       FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl) a
                       WHERE a.grantee = $::regrole";
-    for (more, expected) in [("", 35), (COLUMNS, 32 + 10 + 11 + 9)] {
+    for (more, expected) in [("", 38), (COLUMNS, 35 + 10 + 11 + 9)] {
         let setup = RoleSetup::applied(server, more).await;
         let (world, writer) = (&setup.world, &setup.writer);
         let granted = world.query(&rights.replace('$', &format!("'{writer}'"))).await;

@@ -1,0 +1,257 @@
+//! Messages to administrators: what a cycle causes is decided in the learner database, and sent outside of it.
+//!
+//! While the learner database is unavailable, which is a reason for a message itself, the daemon that runs the cycles
+//! decides with what it remembers, and writes that down later.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Paths;
+use super::app::{App, configured_source, signed};
+use crate::config::{self, Config};
+use crate::model::{
+    DAY, NotifiableRecords, NotificationCause, NotificationChannel, NotificationRow, NotificationRows,
+    UnsentNotification, chain, shell_word,
+};
+use crate::notify::{
+    CycleResult, Message, MessageOrigin, NotificationFacts, Notifier, decide, is_due, is_too_old, wait_after,
+};
+use crate::store::{Access, Store, StoreError};
+
+/// How long the learner database may take. A cycle reports that it is unavailable.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the attempts at one message may take. Another daemon tries it again afterwards.
+const ATTEMPT_TIME: SignedDuration = SignedDuration::from_mins(5);
+
+/// What has happened since the last look at the messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CycleNews {
+    /// How the cycle ended.
+    pub result: CycleResult,
+    /// The machine that was late with it, and this one, which took over.
+    pub took_over: Option<[String; 2]>,
+    /// Whether another daemon usually runs the cycles.
+    pub is_standby: bool,
+}
+
+/// What a daemon remembers of the messages between two looks.
+#[derive(Debug, Default)]
+pub struct NotificationMemory {
+    source: String,
+    rows: NotificationRows,
+    /// Decided while the learner database was unavailable.
+    unwritten: BTreeSet<NotificationCause>,
+    /// Whether the learner database was available at the last look.
+    was_written: bool,
+}
+
+/// Decides which messages `news` cause, and tries those that are due. Returns how long to wait before the next look;
+/// `None` while every message is accepted.
+pub async fn handle_notifications(
+    app: &App,
+    memory: &mut NotificationMemory,
+    news: Option<&CycleNews>,
+    now: Timestamp,
+) -> Option<Duration> {
+    let notifier = app.notifier.as_ref()?;
+    let updated = tokio::time::timeout(DATABASE_TIMEOUT, update(app, notifier, memory, news, now));
+    let store = match updated.await {
+        Ok(Ok(store)) => store,
+        Ok(Err(error)) => {
+            tracing::debug!("cannot record messages: {}", chain(&error));
+            None
+        }
+        Err(_) => {
+            tracing::debug!("cannot record messages: the learner database does not answer");
+            None
+        }
+    };
+    memory.was_written = store.is_some();
+    if store.is_none() {
+        memory.decide_alone(app, notifier, news, now);
+    }
+    let due: Vec<NotificationRow> = memory.rows.values().filter(|row| is_row_due(row, now)).cloned().collect();
+    for row in due {
+        memory.attempt(app, notifier, store.as_ref(), row, now).await;
+    }
+    if let Some(store) = store {
+        // Everything is written; a connection that cannot be closed is lost.
+        let _ = tokio::time::timeout(DATABASE_TIMEOUT, store.close()).await;
+    }
+    memory.next_look(now)
+}
+
+/// Opens the learner database and decides there; `None` when its file is missing.
+async fn update(
+    app: &App,
+    notifier: &Notifier,
+    memory: &mut NotificationMemory,
+    news: Option<&CycleNews>,
+    now: Timestamp,
+) -> Result<Option<Store>, StoreError> {
+    // A file that is missing, perhaps with its disk, is not created here.
+    if let Some(path) = Paths::new(&app.config).database
+        && !tokio::fs::try_exists(&path).await.unwrap_or_default()
+    {
+        return Ok(None);
+    }
+    let store = Store::open(&app.learners, Access::ReadWrite).await?;
+    let source = configured_source(&app.config, &store.state().await?);
+    let records = match news {
+        Some(_) => store.notifiable_records(&source, now - DAY).await?,
+        None => NotifiableRecords::default(),
+    };
+    let (remembered, unwritten) = (&memory.rows, &memory.unwritten);
+    let rows = store
+        .decide_notifications(&source, |rows| {
+            let (mut rows, mut changed) = (rows.clone(), NotificationRows::new());
+            // What was decided without the learner database, unless another daemon has decided it since.
+            for row in unwritten.iter().filter_map(|cause| remembered.get(cause)) {
+                if rows.get(&row.cause).is_none_or(|written| written.notified_at <= row.notified_at) {
+                    rows.insert(row.cause, row.clone());
+                    changed.insert(row.cause, row.clone());
+                }
+            }
+            let expired = rows.values().filter(|row| is_expired(row, now)).cloned().collect::<Vec<_>>();
+            for row in expired {
+                tracing::warn!(cause = %row.cause, "a message is given up that no channel has accepted for a week");
+                changed.insert(row.cause, NotificationRow { unsent: None, ..row });
+            }
+            if let Some(news) = news {
+                changed.extend(decide_now(&rows, notifier, news, records, now));
+            }
+            changed.into_values().collect()
+        })
+        .await?;
+    (memory.rows, memory.source) = (rows, source);
+    memory.unwritten.clear();
+    Ok(Some(store))
+}
+
+fn decide_now(
+    rows: &NotificationRows,
+    notifier: &Notifier,
+    news: &CycleNews,
+    records: NotifiableRecords,
+    now: Timestamp,
+) -> Vec<(NotificationCause, NotificationRow)> {
+    let CycleNews { result, took_over, is_standby: _ } = news.clone();
+    let facts = NotificationFacts { now, cycle: result, took_over, records };
+    decide(rows, &facts, &notifier.policy()).into_iter().map(|row| (row.cause, row)).collect()
+}
+
+impl NotificationMemory {
+    /// Decides without the learner database. A standby leaves that to the daemon that runs the cycles.
+    fn decide_alone(&mut self, app: &App, notifier: &Notifier, news: Option<&CycleNews>, now: Timestamp) {
+        let Some(news) = news.filter(|news| !news.is_standby) else { return };
+        if self.source.is_empty() {
+            self.source = format!("{}/{}", app.config.entra.tenant_id, app.config.app.enterprise_app);
+        }
+        for (cause, row) in decide_now(&self.rows, notifier, news, NotifiableRecords::default(), now) {
+            self.unwritten.insert(cause);
+            self.rows.insert(cause, row);
+        }
+    }
+
+    /// Tries the channels that have not accepted the message of `row`.
+    async fn attempt(
+        &mut self,
+        app: &App,
+        notifier: &Notifier,
+        store: Option<&Store>,
+        row: NotificationRow,
+        now: Timestamp,
+    ) {
+        let Some(mut unsent) = row.unsent.clone() else { return };
+        let (cause, at) = (row.cause, unsent.notification.at);
+        match store {
+            Some(store) => match store.take_notification(&self.source, cause, &unsent, now + ATTEMPT_TIME).await {
+                Ok(true) => {}
+                // Another daemon sends it, and it is read again at the next look.
+                Ok(false) => return self.forget(cause),
+                Err(error) => {
+                    tracing::debug!("cannot record an attempt at a message: {}", chain(&error));
+                    return;
+                }
+            },
+            // Another daemon may have the message that this one remembers.
+            None if !self.unwritten.contains(&cause) => return,
+            None => {}
+        }
+        let origin = message_origin(&app.config, self.source.clone(), notifier.has_names());
+        let message = Message::new(&unsent.notification, &origin);
+        unsent.attempts = unsent.attempts.saturating_add(1);
+        let mut errors = Vec::new();
+        for channel in unsent.channels.clone() {
+            match notifier.send(channel, &message, now).await {
+                Ok(()) => drop(unsent.channels.remove(&channel)),
+                Err(error) => errors.push((channel, error.to_string())),
+            }
+        }
+        let left = (!unsent.channels.is_empty()).then(|| {
+            let errors = errors.iter().map(|(channel, error)| format!("{channel}: {error}")).collect::<Vec<_>>();
+            let next_attempt_at = now + signed(wait_after(unsent.attempts));
+            UnsentNotification { next_attempt_at, error: Some(errors.join("; ")), ..unsent }
+        });
+        match &left {
+            None => tracing::info!(event = cause.event().as_str(), "message sent"),
+            Some(UnsentNotification { error, attempts, .. }) => tracing::warn!(
+                event = cause.event().as_str(),
+                attempts,
+                "a message was not accepted, and is tried again: {}",
+                error.as_deref().unwrap_or_default()
+            ),
+        }
+        if let Some(store) = store
+            && let Err(error) = store.record_attempt(&self.source, cause, at, left.as_ref()).await
+        {
+            tracing::warn!("cannot record an attempt at a message: {}", chain(&error));
+        }
+        self.rows.insert(cause, NotificationRow { unsent: left, ..row });
+    }
+
+    fn forget(&mut self, cause: NotificationCause) {
+        if let Some(row) = self.rows.get_mut(&cause) {
+            row.unsent = None;
+        }
+    }
+
+    fn next_look(&self, now: Timestamp) -> Option<Duration> {
+        let waits = self.rows.values().filter_map(|row| {
+            let next = row.unsent.as_ref()?.next_attempt_at;
+            let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+            // The learner database may be unavailable, and the message in it due.
+            Some(wait.clamp(Duration::from_secs(1), wait_after(u64::MAX)))
+        });
+        waits.min().map(|wait| if self.was_written { wait } else { wait.max(wait_after(1)) })
+    }
+}
+
+fn is_row_due(row: &NotificationRow, now: Timestamp) -> bool {
+    row.unsent.as_ref().is_some_and(|unsent| is_due(unsent.next_attempt_at, now))
+}
+
+fn is_expired(row: &NotificationRow, now: Timestamp) -> bool {
+    row.unsent.as_ref().is_some_and(|unsent| is_too_old(unsent.notification.at, now))
+}
+
+/// Where the messages of this configuration come from.
+pub fn message_origin(config: &Config, source: String, has_names: bool) -> MessageOrigin {
+    let options = match config::is_default(&config.path) {
+        true => String::new(),
+        false => {
+            let path = std::path::absolute(&config.path).unwrap_or_else(|_| config.path.clone());
+            format!(" --config {}", shell_word(&path.display().to_string()))
+        }
+    };
+    MessageOrigin { source, options, has_names }
+}
+
+/// The problems of the channels that can be found without a message.
+pub fn channel_problems(app: &App) -> Vec<String> {
+    let Some(notifier) = &app.notifier else { return Vec::new() };
+    let problem = |channel: &NotificationChannel| Some(notifier.target(*channel)?.err()?.to_string());
+    NotificationChannel::ALL.iter().filter_map(problem).collect()
+}
