@@ -11,8 +11,9 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use self::records::Printer;
 use super::Context;
-use super::output::{DONE, Failure, OutputFormat, USAGE};
-use crate::model::{Action, Reason, Status};
+use super::output::{DONE, Failure, OutputFormat, USAGE, local_time, print_sentences};
+use crate::model::{Action, Reason, Status, visible};
+use crate::nearest::nearest;
 
 use crate::store::{Access, CycleId, LearnerDatabase, LogFilter, RowRange, Store, StoreError};
 use crate::view::{Audit, Cycles, Entries, GivenTime, Records};
@@ -104,12 +105,13 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     let database = context.learners()?;
     match other {
         Some(Other::Show(arguments)) => show::run(database, arguments).await,
-        Some(Other::Audit(part)) => print_rows(database, part, &Audit, now).await,
-        Some(Other::Cycles(part)) => print_rows(database, part, &Cycles, now).await,
+        Some(Other::Audit(part)) => print_rows(database, part, None, &Audit, now).await,
+        Some(Other::Cycles(part)) => print_rows(database, part, None, &Cycles, now).await,
         None => {
             let cycle = cycle.map(CycleId);
             let filter = LogFilter { user, action, status, reason, cycle, id: None, range: RowRange::default() };
-            print_rows(database, part, &Entries(filter), now).await
+            let user = filter.user.clone();
+            print_rows(database, part, user.as_deref(), &Entries(filter), now).await
         }
     }
 }
@@ -125,6 +127,7 @@ async fn open(database: LearnerDatabase) -> Result<Option<Store>, Failure> {
 async fn print_rows(
     database: LearnerDatabase,
     part: Part,
+    user: Option<&str>,
     records: &impl Records,
     now: Timestamp,
 ) -> Result<u8, Failure> {
@@ -132,6 +135,12 @@ async fn print_rows(
     let usage = |message| Failure::new(USAGE, message);
     let at = |time: Option<GivenTime>| time.map(|time| time.at(now, &TimeZone::system()).map_err(usage)).transpose();
     let range = RowRange { since: at(since)?, until: at(until)?, ..RowRange::default() };
+    if let (Some(since), Some(until)) = (range.since, range.until)
+        && until < since
+    {
+        let (since, until) = (local_time(since), local_time(until));
+        return Err(usage(format!("--until {until} is before --since {since}: no row can match")));
+    }
     let by_default = limit.is_none() && std::io::stdout().is_terminal();
     let limit = if by_default { Some(TERMINAL_ROWS) } else { limit };
     let store = open(database).await?;
@@ -140,6 +149,16 @@ async fn print_rows(
             "No cycle has run yet: the learner database does not exist, or has no tables of learner-sync.",
         )?;
         return Ok(DONE);
+    }
+    if let (Some(store), Some(user), false) = (&store, user, follow)
+        && !store.is_known_user(user).await?
+    {
+        let note = unknown_user(user, &store.known_names().await?);
+        if format == OutputFormat::Table {
+            print_sentences(&note)?;
+            return Ok(DONE);
+        }
+        let _ = writeln!(std::io::stderr(), "{}", visible(&note));
     }
     let mut printer = Printer::new(format, follow);
     let printed = async {
@@ -163,6 +182,15 @@ async fn print_rows(
         Err(LogError::Store(error)) => Err(error.into()),
         Ok(()) => Ok(DONE),
     }
+}
+
+/// What to try instead of a user that no learner and no row has.
+fn unknown_user(user: &str, names: &[String]) -> String {
+    let advice = match nearest(user, names.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "use the object id of the user in Entra, or the learner id".to_owned(),
+    };
+    format!("No user or learner is known as `{user}`; {advice}")
 }
 
 enum LogError {

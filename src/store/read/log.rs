@@ -231,31 +231,72 @@ impl Store {
         self.page(statement, read, "provisioning_log").await
     }
 
-    /// Adds the condition for the rows of `user`. Each part finds its rows by an index, except the one for a learner id.
-    async fn push_user(&self, statement: &mut Statement<'_>, user: &str) -> Result<(), StoreError> {
+    /// The linked users whose learner has this name now, or who have this object id.
+    async fn linked_users(&self, user: &str) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection().await;
         let folded = user.to_ascii_lowercase();
-        let names = UserNames::of(&folded);
         let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
         let name = connection.folded(&format!("r.{}", self.layout.attribute(Attribute::UserName)));
         // The rows of a learner that has this name now may have another one.
         let mut linked = Statement::new(format!(
             "SELECT l.entra_id FROM {table} r JOIN sync_links l ON l.learner_id = r.{id} WHERE {within} AND ("
         ));
-        names.push_conditions(&mut linked, &name, " OR ");
+        UserNames::of(&folded).push_conditions(&mut linked, &name, " OR ");
         linked.push(") UNION SELECT entra_id FROM sync_links WHERE entra_id = ");
-        linked.push_bind(folded.clone());
-        let mut linked = connection.rows(linked).await?;
-        let is_known = !linked.is_empty();
-        if !is_known {
-            // A former name, or the name of a user without a link.
-            let mut named = Statement::new("SELECT DISTINCT entra_id FROM provisioning_log WHERE ");
-            names.push_conditions(&mut named, &connection.folded("user_name"), " OR ");
-            linked = connection.rows(named).await?;
+        linked.push_bind(folded);
+        Ok(texts(&connection.rows(linked).await?))
+    }
+
+    /// Whether a learner, a user with a record or a row of the log has this name or id.
+    pub async fn is_known_user(&self, user: &str) -> Result<bool, StoreError> {
+        if !self.linked_users(user).await?.is_empty() {
+            return Ok(true);
         }
-        let linked = linked.iter().filter_map(|row| row.foreign_text(0).ok().flatten().map(Cow::into_owned));
+        let mut logged = Statement::new("SELECT EXISTS (SELECT 1 FROM provisioning_log WHERE id > 0");
+        self.push_user(&mut logged, user).await?;
+        let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
+        let mut connection = self.connection().await;
+        let name = connection.folded(&format!("r.{}", self.layout.attribute(Attribute::UserName)));
+        let folded = user.to_ascii_lowercase();
+        logged.push(format_args!(") OR EXISTS (SELECT 1 FROM {table} r WHERE {within} AND ("));
+        UserNames::of(&folded).push_conditions(&mut logged, &name, " OR ");
+        if let Some(learner) = self.layout.parse_learner(user) {
+            logged.push(format_args!(" OR r.{id} = "));
+            logged.push_bind(self.layout.learner_value(Some(&learner)));
+        }
+        logged.push(")) OR EXISTS (SELECT 1 FROM sync_failures WHERE entra_id = ").push_bind(folded.clone());
+        logged.push(") OR EXISTS (SELECT 1 FROM sync_held WHERE entra_id = ").push_bind(folded).push(")");
+        Ok(connection.row(logged).await?.get(0)?)
+    }
+
+    /// The user names of the learners and of the log.
+    pub async fn known_names(&self) -> Result<Vec<String>, StoreError> {
+        let (table, within) = (&self.layout.table, self.layout.within("r"));
+        let name = self.layout.attribute(Attribute::UserName);
+        let names = Statement::new(format!(
+            "SELECT r.{name} FROM {table} r WHERE {within} UNION SELECT user_name FROM provisioning_log"
+        ));
+        Ok(texts(&self.connection().await.rows(names).await?))
+    }
+
+    /// Adds the condition for the rows of `user`. Each part finds its rows by an index, except the one for a learner id.
+    async fn push_user(&self, statement: &mut Statement<'_>, user: &str) -> Result<(), StoreError> {
+        let linked = self.linked_users(user).await?;
+        let mut connection = self.connection().await;
+        let folded = user.to_ascii_lowercase();
+        let names = UserNames::of(&folded);
+        let is_known = !linked.is_empty();
+        let linked = match is_known {
+            true => linked,
+            false => {
+                // A former name, or the name of a user without a link.
+                let mut named = Statement::new("SELECT DISTINCT entra_id FROM provisioning_log WHERE ");
+                names.push_conditions(&mut named, &connection.folded("user_name"), " OR ");
+                texts(&connection.rows(named).await?)
+            }
+        };
         // Entra ids are compared as text: a user name may consist of digits.
-        let users: BTreeSet<String> = linked.chain([folded.clone()]).collect();
+        let users: BTreeSet<String> = linked.into_iter().chain([folded.clone()]).collect();
         let each = " UNION SELECT id FROM provisioning_log WHERE ";
         statement.push(" AND id IN (SELECT id FROM provisioning_log WHERE ");
         names.push_conditions(statement, &connection.folded("user_name"), each);
@@ -329,6 +370,11 @@ impl Store {
         self.query_readable::<(), Vec<()>>(statement, read, unreadable).await?;
         Ok(())
     }
+}
+
+/// The texts in the first column.
+fn texts(rows: &[SqlRow]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.foreign_text(0).ok().flatten().map(Cow::into_owned)).collect()
 }
 
 fn phase_at(row: &SqlRow, index: usize) -> Result<Option<Phase>, DbError> {

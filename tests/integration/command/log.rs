@@ -47,7 +47,7 @@ async fn many_rows_are_printed_page_by_page_in_order() {
         assert!(rows.first().is_none_or(|row| row["user_name"] == first), "{limit}: {rows:?}");
     }
     for (format, nothing) in [("json", "[]"), ("csv", "id,cycle_id"), ("table", "No log entries.")] {
-        let ran = world.run_program(&["log", "--format", format, "--user", "nobody"], 0);
+        let ran = world.run_program(&["log", "--format", format, "--reason", "protected"], 0);
         assert!(ran.stdout.starts_with(nothing) && ran.stdout.lines().count() == 1, "{ran:?}");
     }
 }
@@ -96,6 +96,46 @@ async fn entries_are_found_by_reason_cycle_and_time() {
         let arguments: Vec<&str> = ["log"].into_iter().chain(wrong.split_whitespace()).collect();
         world.run_program(&arguments, 2);
     }
+}
+
+#[apply(on_both)]
+async fn a_user_who_was_never_seen_is_not_an_empty_log() {
+    let (tenant, ids) = users(2);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    let log = |user: &str| world.run_program(&["log", "--user", user], 0);
+    let near = log("ada.numbre0@harbourworks.example").stdout;
+    assert!(
+        near.contains("No user or learner is known as") && near.contains("`ada.number0@harbourworks.example`"),
+        "{near}"
+    );
+    for unknown in ["grace", "4711", "0a1b2c3d-0000-4000-8000-00000000ffff"] {
+        let ran = log(unknown);
+        assert!(ran.stdout.contains(&format!("known as `{unknown}`; use the object id")), "{ran:?}");
+        let document = world.run_program(&["log", "--user", unknown, "--format", "json"], 0);
+        assert_eq!(document.json(), serde_json::json!([]));
+        assert!(document.stderr.contains("No user or learner is known as"), "{document:?}");
+    }
+    // Somebody whose rows have expired, or do not match, is known.
+    let nothing = world.run_program(&["log", "--user", &ids[0], "--action", "deactivate"], 0).stdout;
+    assert_eq!(nothing, "No log entries.\n");
+    world.execute("DELETE FROM provisioning_log").await;
+    let learner = world.learner(&ids[1], "id").await.remove(0);
+    for known in ["Ada.Number0@harbourworks.example", &ids[0], &learner] {
+        assert_eq!(log(known).stdout, "No log entries.\n", "{known}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_ends_before_it_begins_is_a_usage_error() {
+    let world = World::start(users(1).0).await;
+    world.run_program(&["sync"], 0);
+    for kind in [&["log"][..], &["log", "audit"], &["log", "cycles"]] {
+        let range = ["--since", "2026-02-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z"];
+        let ran = world.run_program(&[kind, &range].concat(), 2);
+        assert!(ran.stderr.contains("--until 2026-01-01T00:00:00Z is before --since 2026-02-01T00:00:00Z"), "{ran:?}");
+    }
+    world.run_program(&["log", "--since", "2d", "--until", "1d"], 0);
 }
 
 #[apply(on_both)]
