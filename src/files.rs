@@ -150,13 +150,38 @@ pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Why a file cannot be read: where a permission is missing, with the owner and the mode of the file or directory.
+pub(crate) fn describe_unreadable(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let is_closed =
+        |directory: &&Path| !directory.as_os_str().is_empty() && access(*directory, Access::EXEC_OK).is_err();
+    let place = path.ancestors().skip(1).filter(is_closed).last().unwrap_or(path);
+    let Ok(metadata) = place.metadata() else { return error.to_string() };
+    let me = rustix::process::geteuid().as_raw();
+    let name = |database: &str, id: u32| name_in(database, id).unwrap_or_else(|| id.to_string());
+    let (owner, group) = (name(USERS, metadata.uid()), name(GROUPS, metadata.gid()));
+    let (mode, me) = (metadata.mode() & 0o7777, name(USERS, me));
+    let what = if place == path { String::new() } else { format!("the directory {}: ", place.display()) };
+    format!("permission denied: {what}owner {owner}, group {group}, mode {mode:04o}; this process runs as {me}")
+}
+
+const USERS: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
+
 /// The name of a system user.
 pub(crate) fn user_name(uid: u32) -> Option<String> {
-    let users = read_text(Path::new("/etc/passwd"), MAX_DOCUMENT).ok()?;
-    let named = users.lines().find_map(|line| {
+    name_in(USERS, uid)
+}
+
+/// The name of an id: both files have it in the third field.
+fn name_in(file: &str, id: u32) -> Option<String> {
+    let lines = read_text(Path::new(file), MAX_DOCUMENT).ok()?;
+    let named = lines.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+        (fields.nth(1)?.parse() == Ok(id)).then_some(name)
     });
     named.map(str::to_owned)
 }

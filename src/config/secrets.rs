@@ -75,7 +75,7 @@ impl Config {
                 ConfigError::missing_credential(&self.path, name, credential, message)
             })?;
             let content = files::read(&path, files::MAX_DOCUMENT);
-            let content = content.map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
+            let content = content.map_err(|error| fault(cannot_read(&path, &error)))?;
             Ok(PemFile { path, content: content.into() })
         };
         let certificate = read(CERTIFICATE_FILE, certificate_file, "certificate")?;
@@ -238,10 +238,14 @@ impl Config {
     }
 }
 
+fn cannot_read(path: &Path, error: &std::io::Error) -> String {
+    format!("cannot read {}: {}", path.display(), files::describe_unreadable(path, error))
+}
+
 /// A PEM file with at least one certificate.
 fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
     let content = files::read(path, files::MAX_DOCUMENT);
-    let content = content.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let content = content.map_err(|error| cannot_read(path, &error))?;
     let file = PemFile { path: path.to_owned(), content: content.clone().into() };
     // reqwest accepts a file without a certificate as an empty list.
     if file.has_certificate() { Ok(content) } else { Err(format!("{} {}", path.display(), file.no_certificate())) }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{MAX_SECRET, beside, read};
+use super::{MAX_SECRET, beside, describe_unreadable, read};
 use crate::model::shell_word;
 
 /// Longer than any client secret or password.
@@ -48,7 +48,8 @@ impl SecretSource {
 /// The secret in a file, without a byte order mark and trailing line breaks.
 pub(crate) fn read_secret(path: &Path, kind: SecretKind) -> Result<SecretString, String> {
     let shown = path.display();
-    let bytes = read(path, MAX_SECRET).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let bytes = read(path, MAX_SECRET)
+        .map_err(|error| format!("cannot read {shown}: {}", describe_unreadable(path, &error)))?;
     if is_utf16(&bytes) {
         let [old, new] = [path.to_owned(), beside(path, ".utf8")].map(|path| shell_word(&path.display().to_string()));
         // The new file must not be readable by others, not even for a moment.

@@ -298,6 +298,41 @@ async fn chown_is_suggested_only_for_a_learner_database() {
 }
 
 #[tokio::test]
+async fn an_unreadable_secret_is_reported_with_its_owner_and_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    if !rustix::process::geteuid().is_root() {
+        return skipped("root itself reads every file");
+    }
+    let world = World::start(users(1).0).await;
+    let Some(user) = Unprivileged::owning(&world) else {
+        return skipped("there is no other user to run the program as");
+    };
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(world.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let failed = |expected: &str| {
+        let ran = user.run(&world, &["check"], 78);
+        let line = ran.stdout.lines().find(|line| line.starts_with("FAIL configuration")).unwrap();
+        assert!(line.contains(expected), "{expected}: {ran:?}");
+    };
+    std::os::unix::fs::chown(world.path("secret"), Some(0), Some(0)).unwrap();
+    mode("secret", 0o600);
+    let secret = world.path("secret").display().to_string();
+    failed(&format!(
+        "cannot read {secret}: permission denied: owner root, group root, mode 0600; this process runs as nobody"
+    ));
+    std::fs::create_dir(world.path("closed")).unwrap();
+    std::fs::rename(world.path("secret"), world.path("closed/secret")).unwrap();
+    failed("No such file or directory");
+    world.reconfigure(|text| text.replace(&secret, &world.path("closed/secret").display().to_string()));
+    mode("closed", 0o700);
+    failed(&format!(
+        "permission denied: the directory {}: owner root, group root, mode 0700",
+        world.path("closed").display()
+    ));
+}
+
+#[tokio::test]
 async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
     let world = world_configured("").await;
     let secret = std::fs::read_to_string(world.path("secret")).unwrap();
