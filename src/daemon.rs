@@ -128,6 +128,10 @@ struct Daemon {
     first_failures: Option<u32>,
     /// The longest wait after the last cycle, if it failed soon after the start.
     longest_wait: Option<Duration>,
+    /// Whether the last cycle was skipped, because provisioning is paused or disabled.
+    skips: bool,
+    /// Whether the journal already says so, and stays silent until that changes.
+    skips_quietly: bool,
     credentials: CredentialWatch,
     status_reporter: StatusReporter,
     listener: HttpListener,
@@ -229,6 +233,8 @@ async fn start(
         credential_failed: false,
         first_failures: Some(0),
         longest_wait: None,
+        skips: false,
+        skips_quietly: false,
         credentials: CredentialWatch::new(),
         status_reporter,
         listener,

@@ -220,6 +220,7 @@ impl Daemon {
             }
             Err(_) => (None, None, None, None),
         };
+        let is_scheduled = requested.is_none_or(|requested| requested.request.trigger == Trigger::Schedule);
         // The schedule repeats any other cycle.
         let requested = requested.filter(|requested| requested.claim == CycleClaim::Always);
         let owed = |failure, has_begun| {
@@ -228,6 +229,10 @@ impl Daemon {
         };
         let is_completed =
             matches!(&result, Some(Ok(Report { outcome: Outcome::Success | Outcome::Partial | Outcome::Held, .. })));
+        let was_skipped = std::mem::take(&mut self.skips);
+        self.skips = matches!(&result, Some(Err(LockedCycleError::Paused | LockedCycleError::Disabled)));
+        // The answer to a signal is always logged, but of the skips by schedule only the first.
+        self.skips_quietly = self.skips && was_skipped && is_scheduled;
         self.count(result.as_ref());
         let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
@@ -255,7 +260,7 @@ impl Daemon {
                 (None, None)
             }
             Some(Err(LockedCycleError::Paused)) => {
-                tracing::info!("provisioning is paused; the cycle is skipped");
+                self.log_skip("provisioning is paused; the cycle is skipped");
                 (None, None)
             }
             Some(Err(LockedCycleError::NotDue(wait))) => {
@@ -265,7 +270,7 @@ impl Daemon {
             }
             Some(Err(LockedCycleError::Disabled)) => {
                 after = AfterCycle::Wait;
-                tracing::info!("provisioning.users = false; the cycle is skipped");
+                self.log_skip("provisioning.users = false; the cycle is skipped");
                 (None, None)
             }
             Some(Err(error)) => {
@@ -312,6 +317,14 @@ impl Daemon {
             is_standby: self.status_reporter.is_standby(),
         };
         self.notifications.cycle_ended(&self.app, news);
+    }
+
+    fn log_skip(&self, text: &str) {
+        if self.skips_quietly {
+            tracing::debug!("{text}");
+        } else {
+            tracing::info!("{text}");
+        }
     }
 
     /// Shortens the wait for the next cycle if a server was unavailable: it may fail over within seconds, and the daemon

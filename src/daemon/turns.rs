@@ -101,7 +101,7 @@ impl Daemon {
 
     /// Waits on for the planned time.
     pub(super) fn keep_schedule(&self) {
-        if let Some(next) = self.status_reporter.next_cycle_at() {
+        if let Some(next) = self.status_reporter.next_cycle_at().filter(|_| !self.skips_quietly) {
             tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         }
     }

@@ -157,15 +157,23 @@ async fn a_paused_daemon_skips_signalled_cycles_and_logs_it() {
 }
 
 #[apply(on_both)]
-async fn a_paused_daemon_skips_scheduled_cycles_and_continues_after_resume() {
+async fn a_paused_daemon_skips_scheduled_cycles_says_so_once_and_continues_after_resume() {
     let world = World::start(users(1).0).await;
     world.run_program(&["pause"], 0);
-    world.configure(EVERY_SECOND);
+    world.configure(&format!("{EVERY_SECOND}\n[log]\nlevel = \"learner_sync=debug\""));
     let daemon = world.daemon().await;
-    daemon.logged("provisioning is paused; the cycle is skipped", 3).await;
+    let skipped = "provisioning is paused; the cycle is skipped";
+    daemon.logged(skipped, 3).await;
+    let log = daemon.log();
+    let lines = |text: &str| log.matches(text).count();
+    assert_eq!((lines(&format!(" INFO {skipped}")), lines("waiting next_cycle.at=")), (1, 1), "{log}");
+    assert_eq!((lines(" state never-run: "), lines(" state ")), (1, 1), "{log}");
     assert_eq!(world.cycles().await, [""; 0]);
     world.run_program(&["resume"], 0);
     assert_eq!(world.cycles_ended(1).await[0], "schedule success");
+    // The next pause is another one.
+    world.run_program(&["pause"], 0);
+    daemon.logged(&format!(" INFO {skipped}"), 2).await;
     daemon.stop().await;
 }
 
