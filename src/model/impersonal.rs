@@ -1,7 +1,7 @@
 //! Free text of another service, without what may identify a person or let somebody sign in.
 
-/// Words of a secret that are at least this long are recognised.
-const MIN_PART: usize = 6;
+/// Words of a secret that are at least this long are recognised. Shorter ones occur in any text.
+const MIN_PART: usize = 8;
 /// A word at least this long that mixes letters and digits may be a part of a token.
 const MIN_TOKEN: usize = 20;
 /// No word of a message is longer than this.
@@ -42,7 +42,9 @@ fn replacement(word: &str, secrets: &[&str]) -> Option<&'static str> {
         return Some("(account)");
     }
     let is_part = |secret: &&str| {
-        let shares = |part: &str| part.len() >= MIN_PART && secret.contains(part);
+        // A secret may contain an ordinary word, which gives nothing away.
+        let is_telling = |part: &str| part == *secret || !part.chars().all(char::is_alphabetic);
+        let shares = |part: &str| part.len() >= MIN_PART && is_telling(part) && secret.contains(part);
         word.split([':', '=']).any(shares) || (secret.len() >= MIN_PART && word.contains(*secret))
     };
     if secrets.iter().any(is_part) {
@@ -64,7 +66,7 @@ fn may_be_token(word: &str) -> bool {
     let digit_runs = word.split(|letter: char| !letter.is_ascii_digit()).filter(|run| !run.is_empty()).count();
     let is_mixed = digit_runs > 1 && has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase);
     let is_guid = uuid::Uuid::try_parse(word).is_ok();
-    let is_json_web_token = word.starts_with("eyJ") && word.len() >= MIN_PART;
+    let is_json_web_token = word.starts_with("eyJ") && word.len() > "eyJ".len();
     let is_long = word.len() > MAX_WORD || (word.len() > THUMBPRINT && digit_runs > 2);
     is_json_web_token || is_long || (word.len() >= MIN_TOKEN && is_mixed && !is_guid)
 }
@@ -112,6 +114,19 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(without_personal_data(text, &[secret]), expected);
+        }
+    }
+
+    #[test]
+    fn ordinary_words_stay_although_the_secret_contains_them_and_the_secret_never_does() {
+        let message = "AADSTS7000215: Invalid client secret provided for application 7. Send password1 or password.";
+        for secret in ["client", "secret", "s", "invalid-client-provided-application", "8c95-password-provided"] {
+            assert_eq!(without_personal_data(message, &[secret]), message, "{secret}");
+        }
+        for secret in ["password1", "password", "provided-7"] {
+            let text = format!("{message} The value '{secret}' and x{secret}x are wrong.");
+            let shown = without_personal_data(&text, &[secret]);
+            assert!(!shown.contains(secret) && shown.contains("Invalid client secret provided"), "{shown}");
         }
     }
 }
