@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::status::{FailingUser, HeldUser, LearnerCounts};
+use super::status::{FailingUser, HeldUser, LearnerCounts, Selected};
 use crate::model::{Cause, Outcome, Reason, RowSubject, Trigger, UnreadableRow};
 use crate::store::cycles::{CycleRow, OF_ALL_USERS, cycle_row};
 use crate::store::db::{DbError, Dialect, SqlRow, Statement, parse_column};
@@ -88,6 +88,16 @@ pub struct SourceOverview {
     pub recreated: u64,
     /// The rows that cannot be read.
     pub unreadable: Vec<UnreadableRow>,
+}
+
+/// The numbers of users by reason, from an index.
+struct Tallies {
+    /// The reasons of ours.
+    tallies: Vec<ReasonTally>,
+    /// A sum over all users.
+    counted: u64,
+    /// Whether a hand has written another reason.
+    has_unknown: bool,
 }
 
 impl Store {
@@ -178,7 +188,7 @@ impl Store {
     /// Also counts the approved users, whose changes the next cycle applies.
     async fn held_listing(&self, source: &str, all: bool) -> Result<(UserListing<HeldUser>, u64), StoreError> {
         let approved = "count(*) FILTER (WHERE approved_at IS NOT NULL)";
-        let (tallies, approved) = self.tallies("sync_held", "since", approved, source).await?;
+        let Tallies { tallies, counted: approved, .. } = self.tallies("sync_held", "since", approved, source).await?;
         if all || is_short(&tallies) {
             let users = self.held_users(source).await?;
             let tallies = tally(users.iter().map(|user| (user.reason, user.since)));
@@ -191,25 +201,29 @@ impl Store {
     async fn failing_listing(&self, source: &str, all: bool) -> Result<(UserListing<FailingUser>, u64), StoreError> {
         let (conflict, recreated) = (Reason::Conflict.as_str(), Cause::Recreated.as_str());
         let recreated = format!("count(*) FILTER (WHERE reason = '{conflict}' AND cause = '{recreated}')");
-        let (tallies, recreated) = self.tallies("sync_failures", "first_at", &recreated, source).await?;
+        let Tallies { tallies, counted: recreated, has_unknown } =
+            self.tallies("sync_failures", "first_at", &recreated, source).await?;
         if all || is_short(&tallies) {
             self.failing(source).await?;
             let users = self.failing_users(source).await?;
             let tallies = tally(users.iter().map(|user| (user.reason, user.first_at)));
             return Ok((UserListing { tallies, users }, recreated));
         }
-        Ok((UserListing { tallies, users: self.first_failing_users(source, FIRST).await? }, recreated))
+        let only = |fails: bool| {
+            let selected = tallies.iter().filter(move |tally| tally.reason.is_failure() == fails);
+            Selected::Only(selected.clone().map(|tally| tally.reason).collect(), users_of(selected))
+        };
+        let mut selections = vec![only(true)];
+        // A reason that is not one of ours is found among all others, and reported.
+        selections.push(if has_unknown { Selected::Other(Reason::FAILURES.to_vec()) } else { only(false) });
+        selections.retain(|selected| !matches!(selected, Selected::Only(_, 0)));
+        let users = self.first_failing_users(source, FIRST, &selections).await?;
+        Ok((UserListing { tallies, users }, recreated))
     }
 
     /// The users by reason, and the sum of `count` over all of them. A reason that is not one of ours is left out:
     /// reading its row reports it.
-    async fn tallies(
-        &self,
-        table: &str,
-        since: &str,
-        count: &str,
-        source: &str,
-    ) -> Result<(Vec<ReasonTally>, u64), StoreError> {
+    async fn tallies(&self, table: &str, since: &str, count: &str, source: &str) -> Result<Tallies, StoreError> {
         let mut connection = self.connection().await;
         // Failing users have an index of their own. Held users are read in one pass, in the order of the file: the rows of a
         // hundred thousand take a while.
@@ -231,7 +245,8 @@ impl Store {
             })
         };
         let counted = rows.iter().filter_map(|row| Some(row.get::<i64, _>(3).ok()?.unsigned_abs())).sum();
-        Ok((rows.iter().filter_map(tally).collect(), counted))
+        let tallies: Vec<ReasonTally> = rows.iter().filter_map(tally).collect();
+        Ok(Tallies { has_unknown: tallies.len() < rows.len(), tallies, counted })
     }
 }
 
@@ -244,7 +259,11 @@ fn unless_denied<T: Default>(read: Result<T, DbError>) -> Result<T, DbError> {
 }
 
 fn is_short(tallies: &[ReasonTally]) -> bool {
-    tallies.iter().map(|tally| tally.users).sum::<u64>() <= MAX_READ
+    users_of(tallies.iter()) <= MAX_READ
+}
+
+fn users_of<'t>(tallies: impl Iterator<Item = &'t ReasonTally>) -> u64 {
+    tallies.map(|tally| tally.users).sum()
 }
 
 fn tally(users: impl Iterator<Item = (Reason, Timestamp)>) -> Vec<ReasonTally> {

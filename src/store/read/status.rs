@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::linked::parse_routes;
 use super::records::deletable;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Routes, RowSubject, UnreadableRow};
-use crate::store::db::{SqlRow, Statement};
+use crate::store::db::{Dialect, SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -69,6 +69,17 @@ pub struct LearnerCounts {
     pub active_unlinked: u64,
 }
 
+/// Up to as many users are sorted; more are found soon in the order of their ids.
+const MAX_SORTED: u64 = 10_000;
+
+/// Users with a record in `sync_failures`.
+pub(super) enum Selected {
+    /// These reasons, and the number of their users.
+    Only(Vec<Reason>, u64),
+    /// Any other reason.
+    Other(Vec<Reason>),
+}
+
 impl Store {
     /// The held users, in order of object id.
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
@@ -117,15 +128,27 @@ impl Store {
         self.failing_users_in("sync_failures", source).await
     }
 
-    /// The first `limit` users that fail, and then the first `limit` skipped ones.
-    pub(super) async fn first_failing_users(&self, source: &str, limit: u32) -> Result<Vec<FailingUser>, StoreError> {
-        let failures = Reason::FAILURES.map(Reason::as_str).join("', '");
+    /// The first `limit` users of each selection. Thousands of skipped users must not hide the few that fail.
+    pub(super) async fn first_failing_users(
+        &self,
+        source: &str,
+        limit: u32,
+        selections: &[Selected],
+    ) -> Result<Vec<FailingUser>, StoreError> {
+        let dialect = self.connection().await.dialect();
         let mut users = Vec::new();
-        // Thousands of skipped users must not hide the few that fail.
-        for operator in ["IN", "NOT IN"] {
+        for selected in selections {
+            let (condition, order) = match selected {
+                // In the order of ids, SQLite would pass over all other users to find these few. The plus sign keeps it from that,
+                // so that it sorts what the index of the reasons yields.
+                Selected::Only(reasons, count) if dialect == Dialect::Sqlite && *count <= MAX_SORTED => {
+                    (format!("IN ({})", reasons_in_sql(reasons)), "+entra_id")
+                }
+                Selected::Only(reasons, _) => (format!("IN ({})", reasons_in_sql(reasons)), "entra_id"),
+                Selected::Other(reasons) => (format!("NOT IN ({})", reasons_in_sql(reasons)), "entra_id"),
+            };
             let rows = format!(
-                "(SELECT * FROM sync_failures WHERE source = $1 AND reason {operator} ('{failures}')
-                  ORDER BY entra_id LIMIT {limit})"
+                "(SELECT * FROM sync_failures WHERE source = $1 AND reason {condition} ORDER BY {order} LIMIT {limit})"
             );
             users.extend(self.failing_users_in(&rows, source).await?);
         }
@@ -193,6 +216,12 @@ impl Store {
             active_unlinked: active.saturating_sub(active_linked),
         })
     }
+}
+
+/// `'conflict', 'unreadable'`
+fn reasons_in_sql(reasons: &[Reason]) -> String {
+    let quoted: Vec<String> = reasons.iter().map(|reason| format!("'{reason}'")).collect();
+    quoted.join(", ")
 }
 
 /// The routes of a link; none when there is no link, or it cannot be read, which another read reports.
