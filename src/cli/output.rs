@@ -336,15 +336,18 @@ pub(super) fn print_obstacles(config: &Config, paused: bool) -> std::io::Result<
     Ok(())
 }
 
-/// The minimum width of a table.
-const MIN_WIDTH: u16 = 60;
+/// The width of a terminal that does not know its own.
+const UNKNOWN_WIDTH: u16 = 80;
+/// The minimum width of a line: an id or a time, indented.
+const MIN_WIDTH: u16 = 40;
 
 /// A table with these headers, as wide as the terminal.
 pub(super) fn table(headers: &[&str]) -> Table {
     let mut table = Table::new();
-    // A terminal that does not know its width reports 0.
-    if table.width().is_some_and(|width| width < MIN_WIDTH) {
-        table.set_width(MIN_WIDTH);
+    match table.width() {
+        Some(0) => drop(table.set_width(UNKNOWN_WIDTH)),
+        Some(width) if width < MIN_WIDTH => drop(table.set_width(MIN_WIDTH)),
+        Some(_) | None => {}
     }
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
     table

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::screen::StatusScreen;
 pub(super) use self::screen::{held_list, print_recreated};
 use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line, visible_lines};
 use super::{logging, owner};
@@ -71,8 +72,10 @@ async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool,
                 std::io::stdout().flush()
             }
             viewed => {
-                let screen = viewed.map_or_else(|failure| failure.message, |view| view.screen(all));
-                refresh_screen(&format!("{}{}", screen::as_of(system_clock()), visible_lines(&screen)))
+                let failed = |failure: Failure| StatusScreen { head: failure.message, lists: String::new() };
+                let StatusScreen { head, lists } = viewed.map_or_else(failed, |view| view.screen_parts(all));
+                let head = format!("{}{}", screen::as_of(system_clock()), visible_lines(&head));
+                refresh_screen(&StatusScreen { head, lists: visible_lines(&lists) })
             }
         };
         // A reader that closes standard output early has seen enough.
@@ -83,11 +86,11 @@ async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool,
 }
 
 /// Replaces the screen of a terminal by the lines that fit. A file or pipe gets all.
-fn refresh_screen(screen: &str) -> std::io::Result<()> {
+fn refresh_screen(screen: &StatusScreen) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     match rustix::termios::tcgetwinsize(&output) {
         Ok(size) => writeln!(output, "\u{1b}[H\u{1b}[2J{}", screen::cut(screen, size))?,
-        Err(_) => writeln!(output, "{screen}")?,
+        Err(_) => writeln!(output, "{}{}", screen.head, screen.lists)?,
     }
     output.flush()
 }

@@ -159,13 +159,15 @@ impl StatusView {
         self.alive()?.progress.as_deref()
     }
 
-    /// Without a daemon no cycle will start then; during a cycle the next time is not drawn yet.
+    /// Without a daemon, or while provisioning is paused, no cycle will start then; during a cycle the next time is not
+    /// drawn yet.
     pub(crate) fn next_cycle_at(&self) -> Option<Timestamp> {
         let next = match self.alive() {
             Some(record) => record.next_cycle_at,
             None => self.summary.as_ref().and_then(|summary| summary.next_cycle_at),
         };
-        next.filter(|_| self.runs_somewhere() && (self.cycle.is_none() || self.cycle != self.daemon))
+        let may_start = self.enabled && !self.summary.as_ref().is_some_and(|summary| summary.paused);
+        next.filter(|_| may_start && self.runs_somewhere() && (self.cycle.is_none() || self.cycle != self.daemon))
     }
 
     /// The time of the pause and the system user, as far as they are known; none while provisioning is not paused.

@@ -10,8 +10,6 @@ pub(crate) const HELD_HEADERS: [&str; 7] =
     ["action", "reason", "user", "learner", "since", "approved", "last assigned"];
 /// The columns of failing and skipped users.
 pub(crate) const FAILING_HEADERS: [&str; 6] = ["reason", "user", "since", "last tried", "attempts", "detail"];
-/// A longer detail is shortened where a list is a summary.
-const MAX_DETAIL: usize = 110;
 
 /// The row of a held user.
 pub(crate) fn held_cells(user: &HeldUser) -> [String; 7] {
@@ -26,34 +24,13 @@ pub(crate) fn held_cells(user: &HeldUser) -> [String; 7] {
     [action, reason.to_string(), user, learner, local_time(*since), approved, lost]
 }
 
-/// The row of a failing or skipped user, with the `whole` detail or its beginning.
-pub(crate) fn failing_cells(user: &FailingUser, whole: bool) -> [String; 6] {
+/// The row of a failing or skipped user.
+pub(crate) fn failing_cells(user: &FailingUser) -> [String; 6] {
     let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name, routes } = user;
     let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-    let detail = detail.as_deref().map(shown).unwrap_or_default();
-    let mut detail = if whole { detail } else { shortened(&detail, MAX_DETAIL) };
+    let mut detail = detail.as_deref().map(shown).unwrap_or_default();
     if let Some(routes) = routes.as_ref().filter(|_| *reason == Reason::Waiting) {
         detail.push_str(&format!("; last assigned {}", routes_in_words(routes)));
     }
     [reason.to_string(), user, local_time(*first_at), local_time(*last_at), attempts.to_string(), detail]
-}
-
-/// The text up to the last word end within `length` letters, with an ellipsis if something is missing.
-fn shortened(text: &str, length: usize) -> String {
-    let Some((cut, _)) = text.char_indices().nth(length) else { return text.to_owned() };
-    let whole = &text[..cut];
-    let end = whole.rfind(' ').unwrap_or(cut);
-    format!("{} …", &whole[..end])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_shortened_at_a_word_end() {
-        assert_eq!(shortened("one two three", 13), "one two three");
-        assert_eq!(shortened("one two three", 9), "one two …");
-        assert_eq!(shortened("ähnlich", 3), "ähn …");
-    }
 }

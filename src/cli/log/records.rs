@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Stdout, Write};
 use std::marker::PhantomData;
 
-use crate::cli::narrow::{PADDING, in_two_columns, table_width};
+use crate::cli::narrow::{MIN_TWO_COLUMNS, PADDING, in_fields, in_two_columns, table_width};
 use crate::cli::output::{OutputFormat, table, visible_json};
 use crate::view::{Records, csv_rows};
 use comfy_table::{ColumnConstraint, Width};
@@ -83,11 +83,16 @@ impl<R: Records> Printer<R> {
         // The columns keep the widths of the first page.
         let mut widths: Vec<u16> = lines.column_max_content_widths();
         widths.iter_mut().zip(&self.widths).for_each(|(width, first)| *width = (*width).max(*first));
+        if let Some(width) = lines.width().map(usize::from).filter(|width| *width < MIN_TWO_COLUMNS) {
+            let cells: Vec<_> = rows.iter().map(R::cells).collect();
+            let separator = if self.is_empty { "" } else { "\n" };
+            return format!("{separator}{}", in_fields(R::HEADERS, &cells, width, None));
+        }
         if let Some(width) = lines.width() {
             self.is_narrow |= table_width(&widths) > width.into();
             if self.is_narrow {
                 let narrow: Vec<_> = rows.iter().map(R::narrow_cells).collect();
-                return in_two_columns(&narrow, width.into());
+                return in_two_columns(&narrow, width.into(), None);
             }
         }
         if !self.is_empty {

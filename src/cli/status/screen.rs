@@ -26,6 +26,12 @@ const ALL: &str = "learner-sync status --all";
 impl StatusView {
     /// The lines; with `all`, every user.
     pub(in crate::cli) fn screen(&self, all: bool) -> String {
+        let StatusScreen { head, lists } = self.screen_parts(all);
+        head + &lists
+    }
+
+    /// The lines about the whole, and the lists of users.
+    pub(in crate::cli) fn screen_parts(&self, all: bool) -> StatusScreen {
         let mut screen = Screen { text: String::new(), width: line_width() };
         self.add_state(&mut screen);
         self.add_daemon(&mut screen);
@@ -34,8 +40,9 @@ impl StatusView {
             None => screen.line("Last cycle", "unknown, because the learner database cannot be read"),
         }
         self.add_warnings(&mut screen);
+        let head = std::mem::take(&mut screen.text);
         self.add_users(&mut screen, all);
-        screen.text
+        StatusScreen { head, lists: screen.text }
     }
 
     fn add_state(&self, screen: &mut Screen) {
@@ -154,24 +161,50 @@ pub(super) fn as_of(now: Timestamp) -> String {
     format!("{:LABEL$}{}, refreshed every {} seconds\n", "As of", local_time(now), WATCH_EVERY.as_secs())
 }
 
-/// The first lines of a screen that fit a terminal, above the number of the others.
-pub(super) fn cut(screen: &str, Winsize { ws_row, ws_col, .. }: Winsize) -> String {
-    let lines: Vec<&str> = screen.trim_end().lines().collect();
+/// The two parts of the screen.
+pub(in crate::cli) struct StatusScreen {
+    /// The lines about the whole.
+    pub(in crate::cli) head: String,
+    /// The lists of users.
+    pub(in crate::cli) lists: String,
+}
+
+/// The lines that fit a terminal, above the number of the others. The lists have up to half of the rows, because the lines
+/// about the whole change less.
+pub(super) fn cut(StatusScreen { head, lists }: &StatusScreen, Winsize { ws_row, ws_col, .. }: Winsize) -> String {
+    let head: Vec<&str> = head.trim_end().lines().collect();
+    let lists: Vec<&str> = lists.trim_end().lines().collect();
     // The cursor is in the last row. A terminal that does not know its size reports 0.
     let (rows, columns) = (usize::from(ws_row).saturating_sub(1), usize::from(ws_col).max(1));
-    let fitting = |rows: usize| {
+    let height = |line: &&str| line.width().div_ceil(columns).max(1);
+    let heights = |lines: &[&str]| lines.iter().map(height).sum::<usize>();
+    if ws_row == 0 || ws_col == 0 || heights(&head) + heights(&lists) <= rows {
+        return [head, lists].concat().join("\n");
+    }
+    let fitting = |lines: &[&str], rows: usize| {
         let mut used = 0;
         let fits = |line: &&&str| {
-            used += line.width().div_ceil(columns).max(1);
+            used += height(line);
             used <= rows
         };
         lines.iter().take_while(fits).count()
     };
-    if ws_row == 0 || ws_col == 0 || fitting(rows) == lines.len() {
-        return lines.join("\n");
+    let rows = rows.saturating_sub(1);
+    let (shown_head, hidden_head) = head.split_at(fitting(&head, rows.saturating_sub(heights(&lists)).max(rows / 2)));
+    let (shown_lists, hidden_lists) = lists.split_at(fitting(&lists, rows.saturating_sub(heights(shown_head))));
+    let mut shown = shown_head.to_vec();
+    match shown_lists {
+        // An ellipsis in place of the empty line says where lines are missing.
+        ["", rest @ ..] if !hidden_head.is_empty() => {
+            shown.push("…");
+            shown.extend(rest);
+        }
+        all => shown.extend(all),
     }
-    let (shown, others) = lines.split_at(fitting(rows.saturating_sub(1)));
-    format!("{}\n… and {} more lines; `learner-sync status` shows all", shown.join("\n"), others.len())
+    let others = hidden_head.len() + hidden_lists.len();
+    shown.push("");
+    let shown = shown.join("\n");
+    format!("{shown}… and {others} more lines; `learner-sync status` shows all")
 }
 
 /// The lines of the screen.
@@ -211,16 +244,19 @@ impl Screen {
             return;
         }
         let rows = users.iter().map(|user| {
-            let cells = failing_cells(user, whole);
+            let cells = failing_cells(user);
             let [reason, user, .., detail] = &cells;
             let narrow = [reason.clone(), format!("{user}\n{detail}")];
             ListRow { cells: cells.into(), narrow }
         });
-        self.list(&FAILING.list(rows.collect()));
+        let rows = rows.collect();
+        self.list(&if whole { FAILING.list(rows) } else { FAILING.list_within(rows, DETAIL_LINES) });
     }
 }
 
 const FAILING: ListColumns = ListColumns(&FAILING_HEADERS);
+/// How many lines of the one screen a detail may take.
+const DETAIL_LINES: usize = 3;
 
 fn recreated_text(users: u64) -> String {
     format!("\n{}", recreated_in_words(users).join("\n"))
@@ -264,16 +300,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_screen_is_cut_to_the_rows_of_the_terminal() {
+    fn a_screen_is_cut_to_the_rows_of_the_terminal_and_its_lists_keep_half_of_them() {
         let size = |ws_row, ws_col| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
-        let screen = "one\ntwo\n\nfour, which is long\nfive\n";
-        for (rows, columns) in [(6, 80), (7, 18), (0, 0), (0, 80)] {
-            assert_eq!(cut(screen, size(rows, columns)), screen.trim_end(), "{rows} rows");
-        }
+        let screen = |head: &str, lists: &str| StatusScreen { head: head.to_owned(), lists: lists.to_owned() };
         let others =
             |lines: &str, number| format!("{lines}\n… and {number} more lines; `learner-sync status` shows all");
-        assert_eq!(cut(screen, size(5, 80)), others("one\ntwo\n", 2));
-        assert_eq!(cut(screen, size(6, 18)), others("one\ntwo\n", 2));
-        assert_eq!(cut(screen, size(1, 80)), others("", 5));
+        let one = screen("one\ntwo\n\nfour, which is long\nfive\n", "");
+        for (rows, columns) in [(6, 80), (7, 18), (0, 0), (0, 80)] {
+            assert_eq!(cut(&one, size(rows, columns)), one.head.trim_end(), "{rows} rows");
+        }
+        assert_eq!(cut(&one, size(5, 80)), others("one\ntwo\n", 2));
+        assert_eq!(cut(&one, size(6, 18)), others("one\ntwo\n", 2));
+        assert!(cut(&one, size(1, 80)).ends_with("… and 5 more lines; `learner-sync status` shows all"));
+
+        let long = screen("1\n2\n3\n4\n5\n6\n", "\nHeld\na\nb\nc\n\nFailing\nd\n");
+        assert_eq!(cut(&long, size(10, 80)), others("1\n2\n3\n4\n…\nHeld\na\nb", 6));
+        // What one part leaves is for the other.
+        assert_eq!(cut(&screen("1\n", &long.lists), size(8, 80)), others("1\n\nHeld\na\nb\nc", 3));
+        assert_eq!(cut(&screen(&long.head, "\nHeld\na\n"), size(8, 80)), others("1\n2\n3\n…\nHeld\na", 3));
     }
 }

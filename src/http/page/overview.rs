@@ -211,7 +211,7 @@ fn held_row(user: &HeldUser) -> Vec<Markup> {
 
 fn failing_row(user: &FailingUser) -> Vec<Markup> {
     let link = format!("/users/{}", user.entra_id);
-    let cells = failing_cells(user, false).into_iter().enumerate();
+    let cells = failing_cells(user).into_iter().enumerate();
     cells.map(|(column, cell)| linked(column == 1, &link, &cell)).collect()
 }
 

@@ -36,6 +36,18 @@ async fn status_before_the_first_cycle_is_never_run_and_writes_nothing() {
 }
 
 #[apply(on_both)]
+async fn a_first_cycle_that_cannot_read_the_directory_is_failing() {
+    let world = World::start(users(1).0).await;
+    world.sim.tenant(|tenant| tenant.permissions.clear());
+    world.run_program(&["sync"], 1);
+    let status = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&status["state"], &status["last_cycle"]["outcome"]), (&json!("failing"), &json!("failed")));
+    let daemon = world.daemon().await;
+    daemon.logged("state failing: ", 1).await;
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
 async fn status_json_has_the_keys_of_the_contract() {
     let (tenant, ids) = users(3);
     let world = World::start(tenant).await;
@@ -91,6 +103,10 @@ async fn status_shows_failing_users_with_reasons() {
     }
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("ada.number0@harbourworks.example") && words.contains("conflict"), "{words}");
+    for user in failing {
+        let detail = user["detail"].as_str().unwrap();
+        assert!(words.contains(detail), "a pipe gets the whole advice: {detail}: {words}");
+    }
     world.run_program(&["sync"], 3);
     assert_eq!(world.run_program(&["status", "--json"], 0).json()["failing"][0]["attempts"], json!(2));
 }

@@ -124,6 +124,7 @@ async fn a_skipped_cycle_after_a_failure_does_not_shorten_the_wait() {
     daemon.signal(Signal::USR1);
     daemon.logged("the cycle is skipped", 1).await;
     daemon.logged("waiting next_cycle.at=", 2).await;
+    world.run_program(&["resume"], 0);
     assert!(time_left(&world) > SignedDuration::from_mins(10), "{}", time_left(&world));
     daemon.stop().await;
 }

@@ -35,7 +35,7 @@ async fn a_pause_and_a_resume_show_at_once_everywhere() {
     assert_eq!((&paused["state"], &paused["paused"]), (&json!("paused"), &json!(true)));
     let at = world.value("SELECT count(*) FROM audit_log WHERE action = 'pause'").await;
     assert_eq!(at, "1");
-    assert!(paused["since"].is_string(), "{paused}");
+    assert!(paused["since"].is_string() && paused["next_cycle_at"].is_null(), "{paused}");
     let actor = world.value("SELECT actor FROM audit_log WHERE action = 'pause'").await;
     assert_eq!((&paused["paused_at"], &paused["paused_by"]), (&paused["since"], &json!(actor)));
     let words = world.run_program(&["status"], 0).stdout;
@@ -44,7 +44,9 @@ async fn a_pause_and_a_resume_show_at_once_everywhere() {
     assert!(words.contains("Next cycle    none, because provisioning is paused"), "{words}");
     world.run_program(&["resume"], 0);
     logged_state(&daemon, "ok", 2).await;
-    assert_eq!(status(&world)["state"], json!("ok"));
+    let resumed = status(&world);
+    assert_eq!(resumed["state"], json!("ok"));
+    assert!(resumed["next_cycle_at"].is_string(), "{resumed}");
 
     // The journal has a pause that does not change the state, too.
     std::fs::write(world.path("secret"), "wrong").unwrap();
