@@ -1,13 +1,15 @@
 //! The time of the commands with which an administrator looks at a large database: `cargo bench --bench operator`.
 //!
-//! The installed program, as a child process, reads a database whose rows SQL has made. `status` and `log --user` must
-//! answer at once with a million log rows, and with a hundred thousand failing users.
+//! The installed program, as a child process, reads a database whose rows SQL has made. `status`, `log --user` and each
+//! page of the status page must answer at once with a million log rows, and with a hundred thousand failing users.
 
 #![expect(clippy::print_stdout, reason = "the results are for the terminal")]
 
 #[path = "scale/child.rs"]
 #[expect(dead_code, reason = "only the time of short commands counts")]
 mod child;
+#[path = "operator/pages.rs"]
+mod pages;
 #[path = "scale/postgres.rs"]
 #[expect(dead_code, reason = "the database ends with its server")]
 mod postgres;
@@ -25,7 +27,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::child::Cost;
 
 #[derive(Parser)]
-#[command(about = "Measures status and log --user on a large database")]
+#[command(about = "Measures status, log --user and the status page on a large database")]
 struct Arguments {
     /// The rows of the provisioning log.
     #[arg(long, default_value_t = 1_000_000)]
@@ -56,6 +58,7 @@ enum Database {
 /// The longest accepted times, in milliseconds.
 const LOG: f64 = 50.0;
 const STATUS: f64 = 100.0;
+const PAGE: f64 = 100.0;
 
 fn main() -> anyhow::Result<()> {
     let Arguments { log_rows, users, database, runs, program, bench: _ } = Arguments::parse();
@@ -91,6 +94,13 @@ fn main() -> anyhow::Result<()> {
             let numbers = [format!("{time:.1}"), format!("{cpu:.1}"), format!("{bound}")];
             table.add_row([arguments.join(" ")].into_iter().chain(numbers).chain([met.to_owned()]));
         }
+        let daemon = pages::Daemon::start(&mut program.command(&[]), directory.path())?;
+        for path in pages::paths(users, log_rows) {
+            let time = daemon.median(&path, runs)?;
+            let met = if time < PAGE { "met" } else { "MISSED" };
+            table.add_row([path, format!("{time:.1}"), String::new(), format!("{PAGE}"), met.to_owned()]);
+        }
+        drop(daemon);
         table.column_iter_mut().skip(1).take(3).for_each(|column| {
             column.set_cell_alignment(CellAlignment::Right);
         });
@@ -136,11 +146,12 @@ fn configure(directory: &Path, url: &str) -> anyhow::Result<PathBuf> {
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
     let text = format!(
         "[entra]\ntenant_id = \"{}\"\nclient_id = \"{}\"\n[entra.credential]\nsecret_file = {secret:?}\n\
-         [app]\nenterprise_app = \"{}\"\n[state]\ndirectory = {:?}\n[learners]\ndatabase_url = \"{url}\"\n",
+         [app]\nenterprise_app = \"{}\"\n[state]\ndirectory = {:?}\n[learners]\ndatabase_url = \"{url}\"\n{}",
         rows::TENANT,
         rows::TENANT,
         rows::APPLICATION,
         directory.join("state"),
+        pages::configuration(directory),
     );
     let config = directory.join("learner-sync.toml");
     std::fs::write(&config, text)?;

@@ -49,8 +49,8 @@ pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{HostReport, Inspected, MigrationResult};
 pub use self::read::{
-    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, NamedLearner, PauseTimes,
-    ReasonTally, RowPage, RowRange, SourceOverview, UserListing,
+    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogPage, LogRow, NamedLearner,
+    PagePosition, PauseTimes, ReasonTally, RowPage, RowRange, SourceOverview, UserListing,
 };
 pub use self::schedule::{Succession, Turn, TurnLimits};
 pub use self::state::{CredentialCheck, DatabaseState};

@@ -43,8 +43,10 @@ pub(crate) fn make(url: &str, learners: u32, log: u32) -> anyhow::Result<()> {
             format!(
                 "INSERT INTO provisioning_log
                      (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, changes)
-                 SELECT 1 + n / {PER_CYCLE}, {at}, 'update', 'success', {of_row}, n % {learners} + 1,
-                        'user' || n % {learners} || '@example.org', 'attributes-changed',
+                 SELECT 1 + n / {PER_CYCLE}, {at}, CASE n % 5000 WHEN 7 THEN 'deactivate' ELSE 'update' END,
+                        CASE n % 5000 WHEN 7 THEN 'held' WHEN 11 THEN 'failure' ELSE 'success' END,
+                        {of_row}, n % {learners} + 1, 'user' || n % {learners} || '@example.org',
+                        CASE n % 5000 WHEN 7 THEN 'threshold' WHEN 11 THEN 'conflict' ELSE 'attributes-changed' END,
                         '[{{\"attribute\": \"title\", \"old\": \"Engineer\", \"new\": \"Architect\"}}]' FROM {}",
                 numbers(log)
             ),
@@ -67,7 +69,7 @@ pub(crate) fn make_failing(url: &str, users: u32) -> anyhow::Result<()> {
 }
 
 /// The log rows of a cycle.
-const PER_CYCLE: u32 = 100;
+pub(crate) const PER_CYCLE: u32 = 100;
 const BEGIN: &str = "2026-11-01T00:00:00Z";
 const END: &str = "2026-11-01T00:01:00Z";
 

@@ -18,17 +18,18 @@ mod user;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use self::layout::STYLE;
 use self::query::{CyclesQuery, LogQuery, UserQuery, no_parameters};
 use self::reader::PageError;
 use super::Observed;
+use super::serve::ConnectionDeadline;
 
 /// How many pages read the learner database at a time; more of them wait.
 const PAGES: usize = 4;
@@ -70,8 +71,12 @@ async fn log(State(state): State<PageState>, RawQuery(query): RawQuery) -> Resul
     log::answer(state, LogQuery::parse(query)?).await
 }
 
-async fn log_csv(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
-    csv::answer(state, LogQuery::parse(query)?).await
+async fn log_csv(
+    State(state): State<PageState>,
+    Extension(deadline): Extension<ConnectionDeadline>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, PageError> {
+    csv::answer(state, deadline, LogQuery::parse(query)?).await
 }
 
 async fn user(

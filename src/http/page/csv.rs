@@ -11,10 +11,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::PageState;
-use super::query::{LogQuery, Position};
+use super::query::LogQuery;
 use super::reader::{self, PageError, Source};
+use crate::http::serve::ConnectionDeadline;
 use crate::model::chain;
-use crate::store::{RowRange, Store, StoreError};
+use crate::store::{PagePosition, RowRange, Store, StoreError};
 use crate::view::{Entries, Records as _, csv_rows};
 
 /// The rows that are read at a time, as by the command.
@@ -22,8 +23,12 @@ const CHUNK: u32 = 500;
 /// How many chunks wait for a slow client.
 const WAITING: usize = 4;
 
-pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response, PageError> {
-    if query.position != Position::Newest {
+pub(super) async fn answer(
+    state: PageState,
+    deadline: ConnectionDeadline,
+    query: LogQuery,
+) -> Result<Response, PageError> {
+    if query.position != PagePosition::Newest {
         return Err(PageError::BadRequest("a download has all rows: before and after are for pages".to_owned()));
     }
     let source = Source::new(&state);
@@ -41,7 +46,9 @@ pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response
         Some(Err(error)) => return Err(error.into()),
         None => return Err(PageError::Panicked),
     };
-    let chunks = stream::unfold((Some(Ok(first)), receiver), |(first, mut receiver)| async {
+    let chunks = stream::unfold((Some(Ok(first)), receiver, deadline), |(first, mut receiver, deadline)| async {
+        // The client has read enough of what came before.
+        deadline.postpone();
         let chunk = match first {
             Some(first) => Some(first),
             None => receiver.recv().await,
@@ -51,7 +58,7 @@ pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response
             tracing::warn!("a download of the log ends early: {}", chain(&error));
             io::Error::other("the learner database failed")
         });
-        Some((chunk, (None, receiver)))
+        Some((chunk, (None, receiver, deadline)))
     });
     let headers = [
         (CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),

@@ -5,7 +5,7 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-use super::query::Position;
+use crate::store::PagePosition;
 use crate::view::shown;
 
 /// The stylesheet.
@@ -126,27 +126,27 @@ pub(super) fn facts(facts: impl IntoIterator<Item = (&'static str, Markup)>) -> 
 
 /// The links to the rows before and after a page; `link` makes them.
 pub(super) fn pager(
-    position: Position,
+    position: PagePosition,
     keys: Option<(i64, i64)>,
     has_more: bool,
-    link: impl Fn(Position) -> String,
+    link: impl Fn(PagePosition) -> String,
 ) -> Markup {
     // After a key, the rows of the page are the first after it, so that those before it exist.
     let (has_older, has_newer) = match position {
-        Position::Newest => (has_more, false),
-        Position::Before(_) => (has_more, true),
-        Position::After(_) => (true, has_more),
+        PagePosition::Newest => (has_more, false),
+        PagePosition::Before(_) => (has_more, true),
+        PagePosition::After(_) => (true, has_more),
     };
     html! {
         nav.pager aria-label="More rows" {
             @if let Some((oldest, newest)) = keys {
                 @if has_newer {
-                    a href=(link(Position::Newest)) { "Newest" } " "
-                    a rel="prev" href=(link(Position::After(newest))) { "Newer" } " "
+                    a href=(link(PagePosition::Newest)) { "Newest" } " "
+                    a rel="prev" href=(link(PagePosition::After(newest))) { "Newer" } " "
                 }
-                @if has_older { a rel="next" href=(link(Position::Before(oldest))) { "Older" } }
-            } @else if position != Position::Newest {
-                a href=(link(Position::Newest)) { "Newest" }
+                @if has_older { a rel="next" href=(link(PagePosition::Before(oldest))) { "Older" } }
+            } @else if position != PagePosition::Newest {
+                a href=(link(PagePosition::Newest)) { "Newest" }
             }
         }
     }

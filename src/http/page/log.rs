@@ -6,10 +6,10 @@ use maud::{Markup, html};
 
 use super::PageState;
 use super::layout::{command, document, foreign, pager, respond, table};
-use super::query::{LogQuery, Position};
+use super::query::LogQuery;
 use super::reader::{self, PageError, Source};
 use crate::model::{Action, Reason, Status};
-use crate::store::{LogFilter, LogRow};
+use crate::store::{LogPage, LogRow, PagePosition};
 use crate::view::{Entries, Records as _};
 
 /// The rows of a page.
@@ -18,13 +18,12 @@ pub(super) const ROWS: u32 = 100;
 pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response, PageError> {
     reader::answer(state, async move |source: Source| {
         let filter = query.filter(source.now)?;
-        let range = query.position.range(ROWS);
-        let range = crate::store::RowRange { since: filter.range.since, until: filter.range.until, ..range };
         let store = source.open().await?;
-        let found = store.log(&LogFilter { range, ..filter }).await;
+        let found = store.log_page(&filter, query.position, ROWS).await;
         // Only read, so nothing is lost.
         let _ = store.close().await;
-        let (rows, keys, has_more) = cut(found?.rows, query.position);
+        let LogPage { rows, has_more } = found?;
+        let keys = rows.first().zip(rows.last()).map(|(first, last)| (first.id, last.id));
         let link = |position| query.link("/log", position);
         let body = html! {
             (form(&query))
@@ -35,27 +34,13 @@ pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response
             }
             (pager(query.position, keys, has_more, link))
             p {
-                a href=(query.link("/log.csv", Position::Newest)) { "Download all matching entries as CSV" }
+                a href=(query.link("/log.csv", PagePosition::Newest)) { "Download all matching entries as CSV" }
                 " · on the command line: " (command(&query.command()))
             }
         };
         Ok(respond(StatusCode::OK, document("Log", Some("/log"), &body)))
     })
     .await
-}
-
-/// The rows of the page, oldest first, with the first and the last key, and whether there are others beyond them.
-fn cut(mut rows: Vec<LogRow>, position: Position) -> (Vec<LogRow>, Option<(i64, i64)>, bool) {
-    let has_more = rows.len() > ROWS as usize;
-    if has_more {
-        match position {
-            // The first rows after a key.
-            Position::After(_) => rows.truncate(ROWS as usize),
-            Position::Newest | Position::Before(_) => drop(rows.remove(0)),
-        }
-    }
-    let keys = rows.first().zip(rows.last()).map(|(first, last)| (first.id, last.id));
-    (rows, keys, has_more)
 }
 
 fn row(row: &LogRow) -> Vec<Markup> {

@@ -6,7 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 use super::reader::PageError;
 use crate::model::{Action, Reason, Status, foreign_text, shell_word};
-use crate::store::{CycleId, LogFilter, RowRange};
+use crate::store::{CycleId, LogFilter, PagePosition, RowRange};
 use crate::view::GivenTime;
 
 /// The longest part of an address after `?`.
@@ -15,23 +15,11 @@ const MAX_QUERY: usize = 4096;
 /// The filters of the log.
 pub(super) const FILTERS: [&str; 7] = ["user", "action", "status", "reason", "cycle", "since", "until"];
 
-/// Which rows of a list are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Position {
-    /// The newest ones.
-    #[default]
-    Newest,
-    /// Those before this key.
-    Before(i64),
-    /// Those after this key.
-    After(i64),
-}
-
 /// The query of `/log` and `/log.csv`. An empty filter counts as missing, because forms send all of their fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogQuery {
     filters: Vec<(&'static str, String)>,
-    pub(super) position: Position,
+    pub(super) position: PagePosition,
 }
 
 /// The query of `/users/{id}`.
@@ -44,7 +32,7 @@ pub(super) struct UserQuery {
 /// The query of `/cycles`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CyclesQuery {
-    pub(super) position: Position,
+    pub(super) position: PagePosition,
 }
 
 impl LogQuery {
@@ -55,7 +43,7 @@ impl LogQuery {
                 if !value.trim().is_empty() {
                     parsed.filters.push((filter, value.trim().to_owned()));
                 }
-            } else if !parsed.position.read(&name, &value)? {
+            } else if !read_position(&mut parsed.position, &name, &value)? {
                 return Err(unknown(&name, &[&FILTERS[..], &["before", "after"]].concat()));
             }
         }
@@ -91,9 +79,9 @@ impl LogQuery {
     }
 
     /// A link to `path` with the same filters.
-    pub(super) fn link(&self, path: &str, position: Position) -> String {
+    pub(super) fn link(&self, path: &str, position: PagePosition) -> String {
         let filters = self.filters.iter().map(|(name, value)| (*name, value.clone()));
-        link(path, filters.chain(position.parameter()))
+        link(path, filters.chain(position_parameter(position)))
     }
 
     /// The command that shows the same rows.
@@ -120,7 +108,7 @@ impl CyclesQuery {
     pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
         let mut parsed = Self::default();
         for (name, value) in parameters(query)? {
-            if !parsed.position.read(&name, &value)? {
+            if !read_position(&mut parsed.position, &name, &value)? {
                 return Err(unknown(&name, &["before", "after"]));
             }
         }
@@ -128,37 +116,26 @@ impl CyclesQuery {
     }
 }
 
-impl Position {
-    /// Reads a parameter; returns whether it is one of a position.
-    fn read(&mut self, name: &str, value: &str) -> Result<bool, PageError> {
-        let position = match name {
-            "before" => Self::Before(number(name, value)?),
-            "after" => Self::After(number(name, value)?),
-            _ => return Ok(false),
-        };
-        if *self != Self::Newest {
-            return Err(PageError::BadRequest("before and after exclude each other".to_owned()));
-        }
-        *self = position;
-        Ok(true)
+/// Reads a parameter into `position`; returns whether it is one of a position.
+fn read_position(position: &mut PagePosition, name: &str, value: &str) -> Result<bool, PageError> {
+    let read = match name {
+        "before" => PagePosition::Before(number(name, value)?),
+        "after" => PagePosition::After(number(name, value)?),
+        _ => return Ok(false),
+    };
+    if *position != PagePosition::Newest {
+        return Err(PageError::BadRequest("before and after exclude each other".to_owned()));
     }
+    *position = read;
+    Ok(true)
+}
 
-    pub(super) fn parameter(self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Newest => None,
-            Self::Before(key) => Some(("before", key.to_string())),
-            Self::After(key) => Some(("after", key.to_string())),
-        }
-    }
-
-    /// The rows of a page of `rows`, and one more, which says whether there are others.
-    pub(super) fn range(self, rows: u32) -> RowRange {
-        let all = RowRange { limit: Some(rows + 1), ..RowRange::default() };
-        match self {
-            Self::Newest => all,
-            Self::Before(key) => RowRange { before: Some(key), ..all },
-            Self::After(key) => RowRange { after: Some(key), ..all },
-        }
+/// The parameter of a position.
+pub(super) fn position_parameter(position: PagePosition) -> Option<(&'static str, String)> {
+    match position {
+        PagePosition::Newest => None,
+        PagePosition::Before(key) => Some(("before", key.to_string())),
+        PagePosition::After(key) => Some(("after", key.to_string())),
     }
 }
 
@@ -244,8 +221,8 @@ mod tests {
     fn filters_are_decoded_and_empty_ones_count_as_missing() {
         let query = LogQuery::parse(Some("user=+a%2Bb%40c+&action=&status=held&before=7".to_owned())).unwrap();
         assert_eq!((query.value("user"), query.value("action"), query.value("status")), ("a+b@c", "", "held"));
-        assert_eq!(query.position, Position::Before(7));
-        assert_eq!(query.link("/log", Position::After(9)), "/log?user=a%2Bb%40c&status=held&after=9");
+        assert_eq!(query.position, PagePosition::Before(7));
+        assert_eq!(query.link("/log", PagePosition::After(9)), "/log?user=a%2Bb%40c&status=held&after=9");
         assert_eq!(query.command(), "learner-sync log --user a+b@c --status held");
         assert!(!LogQuery::parse(Some("user=&action=&".to_owned())).unwrap().is_filtered());
         assert_eq!(LogQuery::parse(None).unwrap(), LogQuery::default());

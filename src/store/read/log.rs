@@ -1,11 +1,15 @@
 //! Reading the provisioning log.
 
+mod page;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use self::page::push_conditions;
+pub use self::page::{LogPage, PagePosition};
 use crate::model::{
     Action, Attribute, EntraId, LearnerId, Phase, Reason, RowSubject, Status, UnreadableRow, home_name,
     stored_name_prefix,
@@ -175,28 +179,13 @@ impl UserNames {
 impl Store {
     /// The rows that match `filter`. A row that cannot be read is left out and reported.
     pub async fn log(&self, filter: &LogFilter) -> Result<RowPage<LogRow>, StoreError> {
-        let LogFilter { user, action, status, reason, cycle, id, range } = filter;
         let mut statement = Statement::new(format!("{LOG_ROWS} WHERE id > 0"));
-        if let Some(user) = user {
+        if let Some(user) = &filter.user {
             self.push_user(&mut statement, user).await?;
         }
-        if let Some(action) = action {
-            statement.push(" AND action = ").push_bind(action.as_str());
-        }
-        if let Some(status) = status {
-            statement.push(" AND status = ").push_bind(status.as_str());
-        }
-        if let Some(reason) = reason {
-            statement.push(" AND reason = ").push_bind(reason.as_str());
-        }
-        if let Some(cycle) = cycle {
-            statement.push(" AND cycle_id = ").push_bind(cycle.0);
-        }
-        if let Some(id) = id {
-            statement.push(" AND id = ").push_bind(*id);
-        }
-        range.push(&mut statement, "at");
-        self.log_page(statement).await
+        push_conditions(&mut statement, filter);
+        filter.range.push(&mut statement, "at");
+        self.log_rows(statement).await
     }
 
     /// The first `limit` rows of one user after the row with the id `after`.
@@ -205,11 +194,11 @@ impl Store {
         statement.push_bind(user);
         let range = RowRange { after: Some(after), limit: Some(limit), ..RowRange::default() };
         range.push(&mut statement, "at");
-        self.log_page(statement).await
+        self.log_rows(statement).await
     }
 
     /// The rows that a statement with the columns of [`LOG_ROWS`] returns.
-    async fn log_page(&self, statement: Statement<'_>) -> Result<RowPage<LogRow>, StoreError> {
+    async fn log_rows(&self, statement: Statement<'_>) -> Result<RowPage<LogRow>, StoreError> {
         let read = |row: &SqlRow| {
             Ok(LogRow {
                 id: row.get(0)?,
@@ -335,6 +324,15 @@ impl Store {
         let mut statement = Statement::new("SELECT * FROM sync_cycles WHERE id > 0");
         range.push(&mut statement, "started_at");
         self.page(statement, cycle_row, "sync_cycles").await
+    }
+
+    /// The last cycles of `source` that have ended, newest first.
+    pub async fn ended_cycles(&self, source: &str, limit: u32) -> Result<Vec<CycleRow>, StoreError> {
+        let statement = Statement::new(
+            "SELECT * FROM sync_cycles WHERE source = $1 AND outcome IS NOT NULL ORDER BY id DESC LIMIT $2",
+        );
+        let unreadable = |row: &SqlRow, column| numbered(row, column, "sync_cycles");
+        self.query_readable(statement.bind(source).bind(i64::from(limit)), cycle_row, unreadable).await
     }
 
     /// Rows whose key, a number, is the column `id`.

@@ -32,6 +32,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/013_promises.sql"),
     // The last message about each cause, and whether it was accepted: daemons must not send one twice.
     include_str!("postgres/014_notifications.sql"),
+    // What the status page searches for among a million rows.
+    include_str!("postgres/015_log_indexes.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

@@ -30,6 +30,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/013_promises.sql"),
     // The last message about each cause, and whether it was accepted: daemons must not send one twice.
     include_str!("sqlite/014_notifications.sql"),
+    // What the status page searches for among a million rows.
+    include_str!("sqlite/015_log_indexes.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

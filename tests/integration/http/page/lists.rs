@@ -92,6 +92,51 @@ async fn the_log_is_searched_and_read_page_by_page() {
 }
 
 #[apply(on_both)]
+async fn no_entry_is_lost_when_many_have_one_time_or_a_clock_went_back() {
+    let served = paged(World::start(users(1).0).await).await;
+    let world = &served.world;
+    let id = world.value("SELECT entra_id FROM sync_links").await;
+    // Every third row was written by a clock that was an hour late, and the others have one time.
+    let row = |number: usize| {
+        let hour = if number.is_multiple_of(3) { 7 } else { 8 };
+        let status = if number.is_multiple_of(2) { "success" } else { "failure" };
+        format!(
+            "INSERT INTO provisioning_log (cycle_id, at, action, status, entra_id, reason, changes)
+             VALUES (9, '2026-03-01T0{hour}:00:00Z', 'update', '{status}', '{id}', 'drift', '[]');"
+        )
+    };
+    world.execute(&(0..450).map(row).collect::<String>()).await;
+    for (filters, count) in [
+        ("", 451),
+        ("action=update", 450),
+        ("status=failure&cycle=9", 225),
+        ("since=2026-03-01T07%3A30%3A00Z&reason=drift", 300),
+    ] {
+        let (mut seen, mut path) = (Vec::new(), format!("/log?{filters}"));
+        let last = loop {
+            let body = served.page(&path).body;
+            seen.extend(listed(&body));
+            match link(&body, "Older") {
+                Some(older) => path = older,
+                None => break path,
+            }
+        };
+        let mut backwards = listed(&served.page(&last).body);
+        backwards.reverse();
+        let mut body = served.page(&last).body;
+        while let Some(newer) = link(&body, "Newer") {
+            body = served.page(&newer).body;
+            backwards.extend(listed(&body).into_iter().rev());
+        }
+        let distinct: std::collections::BTreeSet<&i64> = seen.iter().collect();
+        assert_eq!((seen.len(), distinct.len()), (count, count), "{filters}");
+        backwards.reverse();
+        assert_eq!(seen, backwards, "{filters}");
+    }
+    served.daemon.stop().await;
+}
+
+#[apply(on_both)]
 async fn the_download_equals_the_command() {
     let served = paged(World::start(users(3).0).await).await;
     let world = &served.world;

@@ -1,0 +1,295 @@
+//! A page of the provisioning log, in the order of its times. An index finds its rows, whatever the filter is and however
+//! many rows there are.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{LOG_ROWS, LogFilter, LogRow, RowPage};
+use crate::model::{Action, Reason, Status};
+use crate::store::cycles::CycleId;
+use crate::store::db::Statement;
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+
+/// Which rows of a long list a page shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PagePosition {
+    /// The newest ones.
+    #[default]
+    Newest,
+    /// The last ones before the row with this id.
+    Before(i64),
+    /// The first ones after the row with this id.
+    After(i64),
+}
+
+/// The rows of a page.
+#[derive(Debug)]
+pub struct LogPage {
+    /// The readable rows, oldest first.
+    pub rows: Vec<LogRow>,
+    /// Whether there are others beyond them, in the direction in which the page was read.
+    pub has_more: bool,
+}
+
+/// The times and the place in the order that limit every row of the page.
+struct PageBounds {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    /// The row after or before which the page begins.
+    cursor: Option<(Timestamp, i64)>,
+    is_ascending: bool,
+    limit: i64,
+}
+
+impl Store {
+    /// The rows of `filter` at `position`, at most `limit`. Of its range only the times count.
+    pub async fn log_page(
+        &self,
+        filter: &LogFilter,
+        position: PagePosition,
+        limit: u32,
+    ) -> Result<LogPage, StoreError> {
+        let Some(statement) = self.page_statement(LOG_ROWS, filter, position, limit).await? else {
+            return Ok(LogPage { rows: Vec::new(), has_more: false });
+        };
+        let limit = limit as usize;
+        let RowPage { mut rows, ids } = self.log_rows(statement).await?;
+        let has_more = ids.len() > limit;
+        rows.sort_by_key(|row| (row.at, row.id));
+        let surplus = rows.len().saturating_sub(limit);
+        match position {
+            PagePosition::After(_) => rows.truncate(limit),
+            PagePosition::Newest | PagePosition::Before(_) => drop(rows.drain(..surplus)),
+        }
+        Ok(LogPage { rows, has_more })
+    }
+
+    /// The statement for a page and one more row, which begins with `select`; none when no row can match.
+    async fn page_statement(
+        &self,
+        select: &str,
+        filter: &LogFilter,
+        position: PagePosition,
+        limit: u32,
+    ) -> Result<Option<Statement<'static>>, StoreError> {
+        let (is_ascending, id) = match position {
+            PagePosition::Newest => (false, None),
+            PagePosition::Before(id) => (false, Some(id)),
+            PagePosition::After(id) => (true, Some(id)),
+        };
+        let mut cursor = None;
+        if let Some(id) = id {
+            cursor = self.time_of_row(id).await?.map(|at| (at, id));
+            // No row is older; every row is newer.
+            if cursor.is_none() && !is_ascending {
+                return Ok(None);
+            }
+        }
+        let (since, until) = (filter.range.since, filter.range.until);
+        let mut bounds = PageBounds { since, until, cursor, is_ascending, limit: i64::from(limit) + 1 };
+        let mut statement = Statement::new(select);
+        let kinds = kinds(filter);
+        match (&filter.user, filter.cycle) {
+            (Some(user), _) => {
+                statement.push(" WHERE id > 0");
+                self.push_user(&mut statement, user).await?;
+                push_conditions(&mut statement, filter);
+                bounds.push_alternatives(&mut statement);
+            }
+            (None, Some(cycle)) if kinds.is_empty() => {
+                bounds.push_selections(&mut statement, &[format!("cycle_id = {}", cycle.0)]);
+            }
+            (None, Some(cycle)) => {
+                // A cycle writes its rows at one time, so that the index by kind finds them.
+                let Some((first, last)) = self.times_of_cycle(cycle).await? else { return Ok(None) };
+                bounds.since = bounds.since.max(Some(first));
+                bounds.until = [bounds.until, last.checked_add(SECOND).ok()].into_iter().flatten().min();
+                let kinds: Vec<String> =
+                    kinds.iter().map(|kind| format!("{kind} AND cycle_id + 0 = {}", cycle.0)).collect();
+                bounds.push_selections(&mut statement, &kinds);
+            }
+            (None, None) if kinds.is_empty() => bounds.push_selections(&mut statement, &["true".to_owned()]),
+            (None, None) => bounds.push_selections(&mut statement, &kinds),
+        }
+        bounds.push_order(&mut statement);
+        Ok(Some(statement))
+    }
+
+    /// The time of the row with this id, or of the last one before it.
+    async fn time_of_row(&self, id: i64) -> Result<Option<Timestamp>, StoreError> {
+        let statement = Statement::new("SELECT at FROM provisioning_log WHERE id <= $1 ORDER BY id DESC LIMIT 1");
+        let row = self.connection().await.optional_row(statement.bind(id)).await?;
+        // A time that cannot be read is reported by another read.
+        Ok(row.and_then(|row| row.time(0, "provisioning_log.at").ok()))
+    }
+
+    /// The first and the last time of the rows of a cycle.
+    async fn times_of_cycle(&self, cycle: CycleId) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        let statement = Statement::new(
+            "SELECT (SELECT min(at) FROM provisioning_log WHERE cycle_id = $1),
+                    (SELECT max(at) FROM provisioning_log WHERE cycle_id = $1)",
+        );
+        let row = self.connection().await.row(statement.bind(cycle.0)).await?;
+        let time = |index| row.optional_time(index, "provisioning_log.at").ok().flatten();
+        Ok(time(0).zip(time(1)))
+    }
+}
+
+/// Times are stored to the second.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+impl PageBounds {
+    /// Adds the first rows of each of `selections`, which have no row in common.
+    fn push_selections(&self, statement: &mut Statement<'_>, selections: &[String]) {
+        let mut before = " WHERE id IN (";
+        for selection in selections {
+            // Rows with the same time are told apart by their ids; one condition for both would read all of them.
+            for place in self.places() {
+                statement
+                    .push(before)
+                    .push("SELECT id FROM (SELECT id, at FROM provisioning_log WHERE ")
+                    .push(selection);
+                self.push_times(statement);
+                self.push_place(statement, *place);
+                self.push_order(statement);
+                statement.push(") AS part");
+                before = " UNION ALL ";
+            }
+        }
+        statement.push(")");
+    }
+
+    /// Adds the same limits to the condition of a few rows.
+    fn push_alternatives(&self, statement: &mut Statement<'_>) {
+        self.push_times(statement);
+        for (number, place) in self.places().iter().enumerate() {
+            statement.push(if number == 0 { " AND (true" } else { " OR true" });
+            self.push_place(statement, *place);
+        }
+        statement.push(")");
+    }
+
+    /// Whether the cursor's own time is meant, or the times beyond it.
+    fn places(&self) -> &'static [bool] {
+        if self.cursor.is_some() { &[true, false] } else { &[false] }
+    }
+
+    fn push_times(&self, statement: &mut Statement<'_>) {
+        if let Some(since) = self.since {
+            statement.push(" AND at >= ").push_bind(since);
+        }
+        if let Some(until) = self.until {
+            statement.push(" AND at < ").push_bind(until);
+        }
+    }
+
+    fn push_place(&self, statement: &mut Statement<'_>, is_same_time: bool) {
+        let Some((at, id)) = self.cursor else { return };
+        let operator = if self.is_ascending { ">" } else { "<" };
+        if is_same_time {
+            statement.push(" AND at = ").push_bind(at);
+            statement.push(format_args!(" AND id {operator} ")).push_bind(id);
+        } else {
+            statement.push(format_args!(" AND at {operator} ")).push_bind(at);
+        }
+    }
+
+    fn push_order(&self, statement: &mut Statement<'_>) {
+        let order = if self.is_ascending { "at, id" } else { "at DESC, id DESC" };
+        statement.push(format_args!(" ORDER BY {order} LIMIT ")).push_bind(self.limit);
+    }
+}
+
+/// The conditions for each combination of an action, a status and a reason that `filter` admits; none when it admits all.
+/// One index has all three, so that a rare combination is found among a million rows.
+fn kinds(filter: &LogFilter) -> Vec<String> {
+    let LogFilter { action, status, reason, .. } = filter;
+    if action.is_none() && status.is_none() && reason.is_none() {
+        return Vec::new();
+    }
+    let actions = action.as_ref().map_or(Action::ALL, std::slice::from_ref);
+    let statuses = status.as_ref().map_or(Status::ALL, std::slice::from_ref);
+    let reasons = reason.as_ref().map_or(Reason::ALL, std::slice::from_ref);
+    let mut kinds = Vec::with_capacity(actions.len() * statuses.len() * reasons.len());
+    for action in actions {
+        for status in statuses {
+            for reason in reasons {
+                kinds.push(format!("action = '{action}' AND status = '{status}' AND reason = '{reason}'"));
+            }
+        }
+    }
+    kinds
+}
+
+/// Adds conditions that use no index: the rows are few, or are read in another order.
+pub(super) fn push_conditions(statement: &mut Statement<'_>, filter: &LogFilter) {
+    let LogFilter { user: _, action, status, reason, cycle, id, range: _ } = filter;
+    if let Some(action) = action {
+        statement.push(" AND action || '' = ").push_bind(action.as_str());
+    }
+    if let Some(status) = status {
+        statement.push(" AND status || '' = ").push_bind(status.as_str());
+    }
+    if let Some(reason) = reason {
+        statement.push(" AND reason || '' = ").push_bind(reason.as_str());
+    }
+    if let Some(cycle) = cycle {
+        statement.push(" AND cycle_id + 0 = ").push_bind(cycle.0);
+    }
+    if let Some(id) = id {
+        statement.push(" AND id = ").push_bind(*id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read::RowRange;
+
+    /// The steps of SQLite for a page.
+    async fn plan(store: &Store, filter: &LogFilter, position: PagePosition) -> Vec<String> {
+        let select = format!("EXPLAIN QUERY PLAN {LOG_ROWS}");
+        let statement = store.page_statement(&select, filter, position, 100).await.unwrap().unwrap();
+        let rows = store.connection().await.rows(statement).await.unwrap();
+        rows.iter().map(|row| row.text("detail", "detail").unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn an_index_finds_the_rows_of_every_page() {
+        let store = Store::in_memory().await.unwrap();
+        let at: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
+        {
+            let row = "INSERT INTO provisioning_log (id, cycle_id, at, action, status, entra_id, reason)
+                       VALUES (7, 1, '2026-03-02T08:00:00Z', 'update', 'success', 'a', 'drift')";
+            store.connection().await.script(row).await.unwrap();
+        }
+        let times = RowRange { since: Some(at), until: Some(at), ..RowRange::default() };
+        let all = LogFilter::default();
+        let filters = [
+            all.clone(),
+            LogFilter { range: times, ..all.clone() },
+            LogFilter { action: Some(Action::Update), ..all.clone() },
+            LogFilter { status: Some(Status::Failure), range: times, ..all.clone() },
+            LogFilter { reason: Some(Reason::Conflict), ..all.clone() },
+            LogFilter { cycle: Some(CycleId(1)), ..all.clone() },
+            LogFilter { cycle: Some(CycleId(1)), status: Some(Status::Held), ..all.clone() },
+            LogFilter { user: Some("ada@example.org".to_owned()), action: Some(Action::Update), ..all },
+        ];
+        for filter in &filters {
+            for position in [PagePosition::Newest, PagePosition::Before(8), PagePosition::After(7)] {
+                let plan = plan(&store, filter, position).await;
+                let scans = plan.iter().filter(|step| step.starts_with("SCAN provisioning_log"));
+                // Without any limit the rows are read in the order of their times.
+                let is_whole = position == PagePosition::Newest && *filter == LogFilter::default();
+                for scan in scans {
+                    assert!(
+                        is_whole && scan.contains("USING COVERING INDEX provisioning_log_at"),
+                        "{filter:?} {plan:#?}"
+                    );
+                }
+                let sorts = plan.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count();
+                assert!(sorts <= 1, "{filter:?} {position:?} {plan:#?}");
+            }
+        }
+    }
+}
