@@ -35,7 +35,7 @@ async fn the_log_is_searched_and_read_page_by_page() {
     };
     world.execute(&(0..250).map(row).collect::<String>()).await;
     let all: Vec<i64> = world
-        .query("SELECT id FROM provisioning_log ORDER BY id DESC")
+        .query("SELECT id FROM provisioning_log ORDER BY at DESC, id DESC")
         .await
         .into_iter()
         .map(|row| row[0].parse().unwrap())
