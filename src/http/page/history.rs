@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::layout::table;
 use crate::runtime::status::StatusSummary;
 use crate::store::{CycleRow, Store, StoreError};
-use crate::view::local_time;
+use crate::view::{counted, local_time};
 
 /// How many cycles the curve of learners shows.
 const CURVE: u32 = 500;
@@ -74,7 +74,7 @@ fn curve(points: &[Point]) -> Markup {
     let numbers = || points.iter().map(|point| point.active);
     let (most, fewest) = (numbers().max().unwrap_or_default(), numbers().min().unwrap_or_default());
     let last = points.last().map_or(0, |point| point.active);
-    let title = format!("Active learners after each of the last {} cycles", points.len());
+    let title = format!("Active learners after each of the last {}", counted(points.len() as u64, "cycle"));
     let text = format!("Between {fewest} and {most}; {last} now.");
     // The lowest and the highest number have some room below and above.
     let height = |number: u64| HEIGHT - 10 - scaled(number - fewest, most - fewest, HEIGHT - 20);
@@ -93,7 +93,7 @@ fn changes(points: &[Point]) -> Markup {
     let total = |point: &Point| point.changes.iter().sum::<u64>();
     let most = points.iter().map(total).max().unwrap_or_default();
     let sums: Vec<u64> = (0..KINDS.len()).map(|kind| points.iter().map(|point| point.changes[kind]).sum()).collect();
-    let title = format!("Changes of each of the last {} cycles", points.len());
+    let title = format!("Changes of each of the last {}", counted(points.len() as u64, "cycle"));
     let all = KINDS.iter().zip(&sums).map(|((_, word), sum)| format!("{sum} {word}")).collect::<Vec<_>>().join(", ");
     let text = format!("{all}; at most {most} in one cycle.");
     let slot = WIDTH / BARS as u64;

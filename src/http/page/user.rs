@@ -14,7 +14,10 @@ use crate::model::{Attribute, Column, EntraId};
 use crate::plan::LearnerRow;
 use crate::runtime::configured_source;
 use crate::store::{LogRow, Store, StoreError};
-use crate::view::{NOTHING, action_in_words, local_time, value_text, with_ends};
+use crate::view::{NOTHING, action_in_words, local_time, shown, value_text, with_ends};
+
+/// The most characters of a name in a title.
+const MAX_NAME: usize = 100;
 
 pub(super) async fn answer(state: PageState, user: &str, query: UserQuery) -> Result<Response, PageError> {
     let unknown = || PageError::NotFound("no user with this id is known to learner-sync".to_owned());
@@ -29,6 +32,7 @@ pub(super) async fn answer(state: PageState, user: &str, query: UserQuery) -> Re
         if learner.is_none() && rows.is_empty() && query.after.is_none() {
             return Err(unknown());
         }
+        let name = name_of(user, learner.as_ref(), &rows);
         let has_more = rows.len() > ROWS as usize;
         rows.truncate(ROWS as usize);
         let body = html! {
@@ -47,9 +51,18 @@ pub(super) async fn answer(state: PageState, user: &str, query: UserQuery) -> Re
                 p { "On the command line: " (command(&format!("learner-sync log --user {user}"))) }
             }
         };
-        Ok(respond(StatusCode::OK, document(&format!("User {user}"), None, &body)))
+        let title = format!("User {}", shown(&name));
+        Ok(respond(StatusCode::OK, document(&title, None, &body)))
     })
     .await
+}
+
+/// The present user name, or the last one in the log, or else the id.
+fn name_of(user: EntraId, learner: Option<&LearnerRow>, rows: &[LogRow]) -> String {
+    let now = learner.and_then(|learner| learner.values.text(Attribute::UserName).map(str::to_owned));
+    let logged = || rows.iter().rev().find_map(|row| row.user_name.clone());
+    let name = now.or_else(logged).unwrap_or_else(|| user.to_string());
+    name.chars().take(MAX_NAME).collect()
 }
 
 async fn read(
@@ -68,7 +81,10 @@ async fn read(
 fn learner_section(source: &Source, user: EntraId, learner: Option<&LearnerRow>) -> Markup {
     let Some(LearnerRow { learner, external_id: _, outside, active, deactivated, other_state, values, .. }) = learner
     else {
-        return html! { p { "The user has no learner that is linked to this application." } };
+        return html! {
+            p { "Entra id: " code { (user) } }
+            p { "The user has no learner that is linked to this application." }
+        };
     };
     let external = source.app.config.learners.table.as_ref();
     let state = match (outside, other_state, active) {

@@ -41,7 +41,7 @@ async fn the_pages_show_what_the_commands_show() {
         "Credential expires".to_owned(),
         "Next cycle".to_owned(),
         "Last success".to_owned(),
-        "Active learners after each of the last 1 cycles".to_owned(),
+        "Active learners after each of the last 1 cycle".to_owned(),
         "3 created, 0 updated, 0 reactivated, 0 deactivated; at most 3 in one cycle.".to_owned(),
     ] {
         assert!(seen.contains(&words), "{words}\n{seen}");
