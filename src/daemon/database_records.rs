@@ -26,6 +26,9 @@ pub(super) enum DaemonRecord {
     Stopped,
 }
 
+/// How long the last record may take, for which nothing waits.
+const TIMEOUT_AT_STOP: Duration = Duration::from_secs(10);
+
 /// The learner database does not take a record; the journal says why.
 #[derive(Debug)]
 pub(super) struct NotRecorded;
@@ -46,8 +49,9 @@ impl Daemon {
             DaemonRecord::Stopped => "that the daemon stops",
         };
         let is_repeated = matches!(record, DaemonRecord::NextCycle { .. });
+        let timeout = if matches!(record, DaemonRecord::Stopped) { TIMEOUT_AT_STOP } else { DATABASE_TIMEOUT };
         let mut written = tokio::spawn(write(Arc::clone(&self.app), record, self.presence.started()));
-        match tokio::time::timeout(DATABASE_TIMEOUT, &mut written).await {
+        match tokio::time::timeout(timeout, &mut written).await {
             Ok(Ok(Ok(planned))) => return Ok(planned),
             Ok(Ok(Err(error))) => tracing::warn!("cannot record {what}: {}", chain(&error)),
             Ok(Err(_)) => tracing::warn!("cannot record {what}: the task panicked"),

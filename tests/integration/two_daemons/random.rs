@@ -2,6 +2,7 @@
 //! `LEARNER_SYNC_TAKE_OVER_ROUNDS` sets the number of rounds. The seed repeats the changes, but not the exact times; see
 //! `seeds`.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -143,10 +144,25 @@ impl TakeOverTest {
     }
 }
 
+/// Prints the last lines of both logs when the test fails.
+struct LogReport([PathBuf; 2]);
+
+impl Drop for LogReport {
+    #[expect(clippy::print_stdout, reason = "shown when the test fails")]
+    fn drop(&mut self) {
+        for path in self.0.iter().filter(|_| std::thread::panicking()) {
+            let log = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("{}:\n{}", path.display(), lines[lines.len().saturating_sub(80)..].join("\n"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_daemon_writes_while_the_other_is_killed_or_asleep_and_nothing_is_lost() {
     let mut report = SeedReport::new();
     let Some(mut test) = TakeOverTest::start(report.seed).await else { return };
+    let _logs = LogReport(["one.log", "two.log"].map(|name| test.pair.world.path(name)));
     test.completed().await;
     let rounds = from_environment("LEARNER_SYNC_TAKE_OVER_ROUNDS").unwrap_or(ROUNDS);
     println!("LEARNER_SYNC_SEED={}", report.seed);
