@@ -21,8 +21,9 @@ const MAX_NAME: usize = 100;
 
 pub(super) async fn answer(state: PageState, user: &str, query: UserQuery) -> Result<Response, PageError> {
     let unknown = || PageError::NotFound("no user with this id is known to learner-sync".to_owned());
-    // Addresses have one form.
-    let user: EntraId = user.parse().ok().filter(|id: &EntraId| id.to_string() == user).ok_or_else(unknown)?;
+    // Other forms of a GUID, such as one in braces, are not ids of Entra.
+    let is_same = |id: &EntraId| id.to_string().eq_ignore_ascii_case(user);
+    let user: EntraId = user.parse().ok().filter(is_same).ok_or_else(unknown)?;
     reader::answer(state, async move |source: Source| {
         let store = source.open().await?;
         let found = read(&source, &store, user, query.after).await;

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{LOG_ROWS, LogFilter, LogRow, RowPage};
 use crate::model::{Action, Reason, Status};
 use crate::store::cycles::CycleId;
-use crate::store::db::Statement;
+use crate::store::db::{Dialect, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -39,6 +39,18 @@ struct PageBounds {
     cursor: Option<(Timestamp, i64)>,
     is_ascending: bool,
     limit: i64,
+    dialect: Dialect,
+}
+
+/// A part of the rows beyond the cursor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    /// The rows with the time of the cursor.
+    SameTime,
+    /// The rows with a later or earlier time.
+    OtherTimes,
+    /// Both.
+    Both,
 }
 
 impl Store {
@@ -86,7 +98,8 @@ impl Store {
             }
         }
         let (since, until) = (filter.range.since, filter.range.until);
-        let mut bounds = PageBounds { since, until, cursor, is_ascending, limit: i64::from(limit) + 1 };
+        let (limit, dialect) = (i64::from(limit) + 1, self.connection().await.dialect());
+        let mut bounds = PageBounds { since, until, cursor, is_ascending, limit, dialect };
         let mut statement = Statement::new(select);
         let kinds = kinds(filter);
         match (&filter.user, filter.cycle) {
@@ -94,7 +107,7 @@ impl Store {
                 statement.push(" WHERE id > 0");
                 self.push_user(&mut statement, user).await?;
                 push_conditions(&mut statement, filter);
-                bounds.push_alternatives(&mut statement);
+                bounds.push_bounds(&mut statement);
             }
             (None, Some(cycle)) if kinds.is_empty() => {
                 bounds.push_selections(&mut statement, &[format!("cycle_id = {}", cycle.0)]);
@@ -143,7 +156,6 @@ impl PageBounds {
     fn push_selections(&self, statement: &mut Statement<'_>, selections: &[String]) {
         let mut before = " WHERE id IN (";
         for selection in selections {
-            // Rows with the same time are told apart by their ids; one condition for both would read all of them.
             for place in self.places() {
                 statement
                     .push(before)
@@ -160,18 +172,17 @@ impl PageBounds {
     }
 
     /// Adds the same limits to the condition of a few rows.
-    fn push_alternatives(&self, statement: &mut Statement<'_>) {
+    fn push_bounds(&self, statement: &mut Statement<'_>) {
         self.push_times(statement);
-        for (number, place) in self.places().iter().enumerate() {
-            statement.push(if number == 0 { " AND (true" } else { " OR true" });
-            self.push_place(statement, *place);
-        }
-        statement.push(")");
+        self.push_place(statement, Beyond::Both);
     }
 
-    /// Whether the cursor's own time is meant, or the times beyond it.
-    fn places(&self) -> &'static [bool] {
-        if self.cursor.is_some() { &[true, false] } else { &[false] }
+    /// SQLite finds the place of the cursor by its time alone, and would read all rows of that time.
+    fn places(&self) -> &'static [Beyond] {
+        match (self.cursor, self.dialect) {
+            (Some(_), Dialect::Sqlite) => &[Beyond::SameTime, Beyond::OtherTimes],
+            (Some(_), Dialect::Postgres) | (None, _) => &[Beyond::Both],
+        }
     }
 
     fn push_times(&self, statement: &mut Statement<'_>) {
@@ -183,14 +194,21 @@ impl PageBounds {
         }
     }
 
-    fn push_place(&self, statement: &mut Statement<'_>, is_same_time: bool) {
+    fn push_place(&self, statement: &mut Statement<'_>, place: Beyond) {
         let Some((at, id)) = self.cursor else { return };
         let operator = if self.is_ascending { ">" } else { "<" };
-        if is_same_time {
-            statement.push(" AND at = ").push_bind(at);
-            statement.push(format_args!(" AND id {operator} ")).push_bind(id);
-        } else {
-            statement.push(format_args!(" AND at {operator} ")).push_bind(at);
+        match place {
+            Beyond::SameTime => {
+                statement.push(" AND at = ").push_bind(at);
+                statement.push(format_args!(" AND id {operator} ")).push_bind(id);
+            }
+            Beyond::OtherTimes => {
+                statement.push(format_args!(" AND at {operator} ")).push_bind(at);
+            }
+            Beyond::Both => {
+                statement.push(format_args!(" AND (at, id) {operator} (")).push_bind(at);
+                statement.push(", ").push_bind(id).push(")");
+            }
         }
     }
 
