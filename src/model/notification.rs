@@ -110,7 +110,7 @@ impl FromStr for NotificationCause {
     }
 }
 
-/// A user whom a message names.
+/// A user in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifiedUser {
     /// The object id.

@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(world.cycle(CycleResult::Completed), ["recovered"]);
         world.now += HOUR;
         assert_eq!(world.cycle(failed()), [""; 0]);
-        // Nobody knows of it, so that its end is no news.
+        // It had no message, so its end has none either.
         assert_eq!(world.cycle(CycleResult::Completed), [""; 0]);
         assert_eq!(world.cycle(failed()), [""; 0]);
         world.now += HOUR * 22;

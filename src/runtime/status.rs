@@ -17,7 +17,7 @@ pub use self::daemons::{KnownDaemon, daemon_warnings};
 pub use self::look::{DatabaseLook, disk_trouble, notify_daemon, with_hint};
 pub use self::record::{RecordPlaces, RecordedFinding, StatusRecord};
 pub use self::room::{LowRoom, low_room};
-pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary};
+pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary, UnsentMessage};
 pub(crate) use self::summary::{by_reason, total};
 use super::app::signed;
 use crate::config::Config;

@@ -13,8 +13,8 @@ use crate::model::{
 use crate::plan::Counts;
 use crate::runtime::lock::Lock;
 use crate::runtime::status::{
-    CycleNumbers, KnownDaemon, LearnerNumbers, Situation, StatusRecord, StatusSummary, by_reason, disk_trouble,
-    low_room, total,
+    CycleNumbers, KnownDaemon, LearnerNumbers, Situation, StatusRecord, StatusSummary, UnsentMessage, by_reason,
+    disk_trouble, low_room, total,
 };
 use crate::runtime::{Paths, daemon_place};
 use crate::store::{FailingUser, HeldUser, SourceOverview, host_name};
@@ -296,6 +296,8 @@ impl StatusView {
         if let Some(warning) = ends_at.and_then(|end| ends_soon(end, self.now)) {
             warnings.push(("Credential", warning));
         }
+        let unsent = self.summary.iter().flat_map(|summary| &summary.unsent_messages);
+        warnings.extend(unsent.map(|message| ("Message", unsent_in_words(message))));
         if let Some(warning) = self.clock().and_then(ClockFinding::warning) {
             warnings.push(("Clock", warning));
         }
@@ -423,4 +425,11 @@ fn daemons_here_and_elsewhere(daemons: Vec<KnownDaemon>, place: &DaemonPlace, ru
 /// Whether a daemon lives that is not the one of this configuration.
 fn runs_elsewhere(daemons: &[KnownDaemon], place: &DaemonPlace) -> bool {
     daemons.iter().any(|daemon| daemon.alive == Some(true) && !daemon.is_at(place))
+}
+
+fn unsent_in_words(UnsentMessage { event, at, attempts, next_attempt_at, error }: &UnsentMessage) -> String {
+    let tries = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let (at, next) = (local_time(*at), local_time(*next_attempt_at));
+    let error = shown(error.as_deref().unwrap_or_default());
+    format!("{event} of {at} is not accepted after {tries}, next at {next}: {error}")
 }

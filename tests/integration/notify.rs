@@ -1,7 +1,8 @@
 //! Messages to administrators: real receivers of webhooks and mail.
 
 mod channels;
-mod receiver;
+mod mail;
+pub(crate) mod receiver;
 mod webhook;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,9 +32,14 @@ fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
 
 /// Configures the receiver as the webhook, followed by `more`.
 fn configure_webhook(world: &World, receiver: &Receiver, more: &str) {
+    world.configure(&format!("{}{more}", webhook_section(world, receiver)));
+}
+
+/// The section for this receiver.
+pub(crate) fn webhook_section(world: &World, receiver: &Receiver) -> String {
     let url = secret_file(world, "webhook-url", &format!("{}\n", receiver.url()));
     let key = secret_file(world, "webhook-secret", &format!("{KEY}\n"));
-    world.configure(&format!("[notify]\nwebhook_url_file = {url:?}\nwebhook_secret_file = {key:?}\n{more}"));
+    format!("[notify]\nwebhook_url_file = {url:?}\nwebhook_secret_file = {key:?}\n")
 }
 
 fn now() -> Timestamp {

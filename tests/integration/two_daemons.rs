@@ -4,6 +4,7 @@
 //! `schedule.min_interval` here, because that is shorter than a minute.
 
 mod differences;
+mod messages;
 mod outages;
 mod random;
 

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::{ClockFinding, LearnerId, LockHolder, Reason, Routes, StateReport};
-use crate::runtime::status::{CycleNumbers, KnownDaemon, LearnerNumbers, ReasonNumbers, StatusRecord, daemon_warnings};
+use crate::runtime::status::{
+    CycleNumbers, KnownDaemon, LearnerNumbers, ReasonNumbers, StatusRecord, UnsentMessage, daemon_warnings,
+};
 use crate::store::{FailingUser, HeldUser, SourceOverview};
 use crate::view::{StatusView, seconds};
 
@@ -54,6 +56,7 @@ impl StatusView {
             "disk": self.disk,
             "credential_ends_at": summary.and_then(|summary| summary.credential_ends_at).map(seconds),
             "clock": self.clock().map(clock_as_json),
+            "unsent_messages": summary.map(|summary| summary.unsent_messages.iter().map(unsent_as_json).collect::<Vec<_>>()),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }
@@ -100,6 +103,13 @@ fn last_daemon_as_json(record: &StatusRecord) -> Value {
         "started_at": seconds(record.started_at),
         "stopped_at": record.stopped_at.map(seconds),
     })
+}
+
+fn unsent_as_json(message: &UnsentMessage) -> Value {
+    let mut document = json!(message);
+    document["at"] = seconds(message.at).into();
+    document["next_attempt_at"] = seconds(message.next_attempt_at).into();
+    document
 }
 
 fn clock_as_json(finding: ClockFinding) -> Value {

@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{KnownDaemon, StatusSummary};
+use super::{KnownDaemon, StatusSummary, UnsentMessage};
 use crate::config::Config;
 use crate::model::{LockHolder, chain};
 use crate::runtime::Paths;
@@ -71,6 +71,7 @@ impl DatabaseLook {
         let summary = StatusSummary {
             daemons: daemons.into_iter().map(KnownDaemon::from).collect(),
             next_cycle_at: store.next_cycle_at(&source).await?,
+            unsent_messages: UnsentMessage::of(&store.notifications(&source).await?),
             runs_elsewhere: is_open && (holder.is_some() || is_claimed),
             ..summary
         };

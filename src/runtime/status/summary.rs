@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::KnownDaemon;
-use crate::model::{ClockFinding, Finding, Outcome, Trigger};
+use crate::model::{ClockFinding, Finding, NotificationRows, Outcome, Trigger};
 use crate::plan::Counts;
 use crate::store::{
     CycleHistory, CycleRow, DatabaseState, LearnerCounts, PauseTimes, ReasonTally, SourceOverview, Store,
@@ -98,6 +98,40 @@ impl From<&ReasonTally> for ReasonNumbers {
     }
 }
 
+/// A message that was tried and not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentMessage {
+    /// Its event.
+    pub event: String,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// When it is tried again.
+    pub next_attempt_at: Timestamp,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+impl UnsentMessage {
+    /// The messages of `rows` that were tried in vain, the oldest first.
+    pub fn of(rows: &NotificationRows) -> Vec<Self> {
+        let tried = rows.values().filter_map(|row| Some((row.cause, row.unsent.as_ref()?)));
+        let tried = tried.filter(|(_, unsent)| unsent.error.is_some());
+        let mut messages: Vec<Self> = tried
+            .map(|(cause, unsent)| Self {
+                event: cause.event().as_str().to_owned(),
+                at: unsent.notification.at,
+                attempts: unsent.attempts,
+                next_attempt_at: unsent.next_attempt_at,
+                error: unsent.error.clone(),
+            })
+            .collect();
+        messages.sort_by_key(|message| message.at);
+        messages
+    }
+}
+
 /// The numbers of the learner database for one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusSummary {
@@ -154,6 +188,9 @@ pub struct StatusSummary {
     pub credential_ends_at: Option<Timestamp>,
     /// How the last cycle found the clocks.
     pub clock: Option<String>,
+    /// The messages that were tried and not accepted.
+    #[serde(default)]
+    pub unsent_messages: Vec<UnsentMessage>,
 }
 
 impl StatusSummary {
@@ -180,7 +217,8 @@ impl StatusSummary {
             failure: last_failure.as_ref().map(|row| row.error.clone().unwrap_or_default()),
             ok_since: ok_since.filter(|_| last_ended.as_ref().is_some_and(|row| row.outcome == Some(Outcome::Success))),
             daemon_seen_at: *daemon_seen_at,
-            // The caller knows the daemons.
+            // The caller knows the daemons and the messages.
+            unsent_messages: Vec::new(),
             next_cycle_at: None,
             daemons: Vec::new(),
             runs_elsewhere: false,

@@ -10,15 +10,15 @@ use tokio::runtime::Runtime;
 
 /// A request that arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Bytes,
+pub(crate) struct Received {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -29,8 +29,8 @@ struct Shared {
     answers: VecDeque<u16>,
 }
 
-/// A server that keeps every request, and answers 200 unless told otherwise.
-pub(super) struct Receiver {
+/// A server that keeps every request, and answers 200 by default.
+pub(crate) struct Receiver {
     address: std::net::SocketAddr,
     shared: Arc<Mutex<Shared>>,
     /// Of its own, so that it answers while a test waits for a command. `None` when dropped.
@@ -44,7 +44,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -60,25 +60,25 @@ impl Receiver {
     }
 
     /// The address, with a token in its path.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hooks/TOKEN-a1b2c3?sig=SIGNATURE-d4e5", self.address)
     }
 
     /// The next answers.
-    pub(super) fn answer(&self, statuses: impl IntoIterator<Item = u16>) {
+    pub(crate) fn answer(&self, statuses: impl IntoIterator<Item = u16>) {
         self.shared.lock().unwrap().answers.extend(statuses);
     }
 
-    pub(super) fn requests(&self) -> Vec<Received> {
+    pub(crate) fn requests(&self) -> Vec<Received> {
         self.shared.lock().unwrap().requests.clone()
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.shared.lock().unwrap().requests.clear();
     }
 
     /// The event of each request.
-    pub(super) fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         self.requests().iter().map(|request| request.json()["event"].as_str().unwrap().to_owned()).collect()
     }
 }

@@ -1,0 +1,259 @@
+//! Mail through a real server: `aiosmtpd`, Debian's package python3-aiosmtpd.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use graph_sim::{Fault, Tenant};
+use learner_sync::auth::{Network, http_client};
+use learner_sync::config::{NotifyConfig, SmtpConfig, SmtpSecurity};
+use learner_sync::model::{NotificationChannel, NotificationEvent};
+use learner_sync::notify::{Message, MessageOrigin, Notifier, NotifierParts};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{now, secret_file};
+use crate::machine::skipped;
+use crate::program::{eventually, users};
+use crate::world::World;
+
+const PASSWORD: &str = "pässword hunter2";
+const ACCOUNT: &str = "sync@example.org:pässword hunter2";
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/notify/smtp_server.py");
+
+/// A mail server in a process of its own.
+struct MailServer {
+    child: Child,
+    port: u16,
+    lines: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The Python that has aiosmtpd.
+fn python() -> Option<&'static str> {
+    let has = |python: &&str| {
+        let import = Command::new(python).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
+        import.is_ok_and(|status| status.success())
+    };
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(has);
+    if found.is_none() {
+        skipped("aiosmtpd is not installed; it is in the package python3-aiosmtpd");
+    }
+    found
+}
+
+impl MailServer {
+    /// `None` when the program is not installed.
+    fn start(mode: &str, certificate: Option<&PathBuf>, account: &str) -> Option<Self> {
+        let certificate = certificate.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+        let mut command = Command::new(python()?);
+        command.args([SCRIPT, mode, &certificate, account]).stdin(Stdio::null()).stdout(Stdio::piped());
+        // It warns of the settings that a test needs.
+        command.stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = output.next().unwrap().unwrap().parse().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in output.map_while(Result::ok) {
+                received.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Some(Self { child, port, lines })
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// The sign-ins and mails, when there are as many.
+    async fn received(&self, count: usize) -> Vec<Value> {
+        eventually("the mail server has received something", async || {
+            let lines = self.lines();
+            (lines.len() >= count).then_some(lines)
+        })
+        .await
+    }
+}
+
+/// The files of an authority and of a server certificate with its key, for this name.
+fn certificate(world: &World, name: &str) -> (PathBuf, PathBuf) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    let (ca, server) = (world.path(&format!("{name}-ca.pem")), world.path(&format!("{name}.pem")));
+    std::fs::write(&ca, authority.pem()).unwrap();
+    std::fs::write(&server, format!("{}{}", certificate.pem(), key.serialize_pem())).unwrap();
+    (ca, server)
+}
+
+fn configure(world: &World, url: &str, has_password: bool, ca: Option<&PathBuf>) {
+    let password = secret_file(world, "smtp-password", &format!("{PASSWORD}\n"));
+    let password = if has_password { format!("smtp_password_file = {password:?}\n") } else { String::new() };
+    world.configure(&format!(
+        "[notify]\nsmtp_url = \"{url}\"\n{password}from = \"Learner Sync <sync@example.org>\"\n\
+         to = [\"ops@example.org\", \"Zoë <zoe@example.org>\"]"
+    ));
+    if let Some(ca) = ca {
+        world.reconfigure(|text| text.replace("[entra]\n", &format!("[entra]\nca_file = {ca:?}\n")));
+    }
+}
+
+#[tokio::test]
+async fn a_mail_arrives_with_starttls_and_with_smtps_after_the_sign_in() {
+    let world = World::start(Tenant::default()).await;
+    let (ca, server_file) = certificate(&world, "localhost");
+    for (mode, scheme) in [("starttls", "smtp"), ("smtps", "smtps")] {
+        let Some(server) = MailServer::start(mode, Some(&server_file), ACCOUNT) else { return };
+        configure(&world, &format!("{scheme}://sync@example.org@localhost:{}", server.port), true, Some(&ca));
+        let ran = world.run_program(&["notify", "test"], 0);
+        assert_eq!(ran.stdout, "ok   mail     accepted the test message\n");
+        let lines = server.received(2).await;
+        let sign_in = json!({ "user": "sync@example.org", "password": PASSWORD, "tls": true });
+        assert_eq!(lines[0], sign_in, "{mode}");
+        let mail = &lines[1];
+        assert_eq!((&mail["tls"], &mail["sender"]), (&json!(true), &json!("sync@example.org")));
+        assert_eq!(mail["receivers"], json!(["ops@example.org", "zoe@example.org"]));
+        let text = mail["mail"].as_str().unwrap();
+        for part in [
+            "Subject: learner-sync: this is a test message\r\n",
+            "Auto-Submitted: auto-generated\r\n",
+            "From: \"Learner Sync\" <sync@example.org>\r\n",
+            "\r\nMessage-ID: <",
+            "\r\nDate: ",
+            "\r\nRun: learner-sync notify test --config ",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_password_and_no_mail_goes_to_a_server_without_verified_tls() {
+    let world = World::start(Tenant::default()).await;
+    let (ca, server_file) = certificate(&world, "localhost");
+    let (other_ca, other_file) = certificate(&world, "mail.example.org");
+    let cases = [
+        ("plain", None, "smtp", Some(&ca), "STARTTLS"),
+        ("starttls", Some(&server_file), "smtp", None, "the certificate of the mail server is not trusted"),
+        ("smtps", Some(&server_file), "smtps", None, "the certificate of the mail server is not trusted"),
+        // Its certificate has another name.
+        ("starttls", Some(&other_file), "smtp", Some(&other_ca), "has another name"),
+        ("smtps", Some(&other_file), "smtps", Some(&other_ca), "has another name"),
+    ];
+    for (mode, file, scheme, ca, reason) in cases {
+        let Some(server) = MailServer::start(mode, file, ACCOUNT) else { return };
+        configure(&world, &format!("{scheme}://sync@localhost:{}", server.port), true, ca);
+        let ran = world.run_program(&["notify", "test"], 1);
+        assert!(ran.stdout.contains("FAIL mail") && ran.stdout.contains(reason), "{mode} {scheme}: {ran:?}");
+        assert_eq!(server.lines(), [Value::Null; 0], "{mode} {scheme}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_sign_in_names_the_files_and_no_secret() {
+    let world = World::start(Tenant::default()).await;
+    let (ca, server_file) = certificate(&world, "localhost");
+    let Some(server) = MailServer::start("starttls", Some(&server_file), "sync:another password") else { return };
+    configure(&world, &format!("smtp://sync@localhost:{}", server.port), true, Some(&ca));
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("notify.smtp_password_file") && !ran.stdout.contains("hunter2"), "{ran:?}");
+    assert!(server.received(1).await.iter().all(|line| line["mail"].is_null()));
+    // The file is read at each message.
+    secret_file(&world, "smtp-password", "another password\n");
+    world.run_program(&["notify", "test"], 0);
+    configure(&world, &format!("smtp://sync@localhost:{}", server.port), false, Some(&ca));
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("there is no password"), "{ran:?}");
+    let check = world.run_program(&["check"], 1);
+    assert!(check.stdout.contains("FAIL notify mail"), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_server_on_this_machine_may_do_without_tls_and_a_password() {
+    let world = World::start(users(1).0).await;
+    let Some(server) = MailServer::start("plain", None, "-") else { return };
+    configure(&world, &format!("smtp://127.0.0.1:{}", server.port), false, None);
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().answer(403));
+    daemon.signal(Signal::USR1);
+    let mail = server.received(1).await.remove(0);
+    assert_eq!(mail["tls"], json!(false));
+    let text = mail["mail"].as_str().unwrap();
+    assert!(text.contains("Subject: learner-sync: provisioning has failed since 20"), "{text}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_never_delays_a_cycle_or_the_stop() {
+    let world = World::start(users(1).0).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    configure(&world, &format!("smtp://127.0.0.1:{}", silent.local_addr().unwrap().port()), false, None);
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().answer(403));
+    let daemon = world.daemon().await;
+    // The message of the first cycle is being sent from now on.
+    let _connection = silent.accept().unwrap();
+    for cycle in 2..=4 {
+        daemon.signal(Signal::USR1);
+        daemon.logged("waiting next_cycle.at=", cycle).await;
+    }
+    assert!(!daemon.log().contains("was not accepted"), "{}", daemon.log());
+    daemon.stop().await;
+    // The next start tries it again.
+    assert_eq!(world.value("SELECT cause FROM sync_notifications WHERE next_attempt_at IS NOT NULL").await, "failing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_is_given_up_after_half_a_minute() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let smtp = SmtpConfig {
+        security: SmtpSecurity::None,
+        user: None,
+        host: "127.0.0.1".to_owned(),
+        port: silent.local_addr().unwrap().port(),
+        password_file: None,
+        from: "sync@example.org".to_owned(),
+        to: vec!["ops@example.org".to_owned()],
+    };
+    let config = NotifyConfig {
+        webhook_url_file: None,
+        webhook_secret_file: None,
+        smtp: Some(smtp),
+        names: false,
+        events: NotificationEvent::ALL.iter().copied().collect(),
+    };
+    let network = Network {
+        ca_pem: None,
+        proxy: None,
+        proxy_password: None,
+        no_proxy: None,
+        request_deadline: std::time::Duration::from_secs(30),
+    };
+    let parts = NotifierParts {
+        http: http_client(&network).unwrap(),
+        has_proxy: false,
+        ca_pem: None,
+        host_name: "localhost".to_owned(),
+        environment: &Default::default(),
+    };
+    let notifier = Notifier::new(&config, parts).unwrap();
+    let origin = MessageOrigin { source: "a/b".to_owned(), options: String::new(), has_names: false };
+    let begun = tokio::time::Instant::now();
+    let sent = notifier.send(NotificationChannel::Mail, &Message::test(now(), &origin), now()).await;
+    assert!(sent.unwrap_err().advice.contains("it is tried again"));
+    assert!(begun.elapsed().as_secs() <= 31, "{:?}", begun.elapsed());
+}

@@ -1,0 +1,61 @@
+"""A mail server for tests: prints its port, and then each sign-in and each mail as a line of JSON.
+
+Arguments: plain, starttls or smtps; a certificate with its key in PEM, or "-"; "USER:PASSWORD", or "-".
+"""
+
+import asyncio
+import json
+import ssl
+import sys
+
+from aiosmtpd.smtp import SMTP, AuthResult
+
+
+def tell(**line):
+    print(json.dumps(line), flush=True)
+
+
+def is_encrypted(server):
+    return server.transport.get_extra_info("ssl_object") is not None
+
+
+class Handler:
+    async def handle_DATA(self, server, session, envelope):
+        tell(
+            mail=envelope.content.decode("utf-8", "replace"),
+            sender=envelope.mail_from,
+            receivers=envelope.rcpt_tos,
+            tls=is_encrypted(server),
+        )
+        return "250 accepted"
+
+
+async def main(mode, certificate, account):
+    context = None
+    if certificate != "-":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+
+    def authenticate(server, session, envelope, mechanism, data):
+        user, password = data.login.decode(), data.password.decode()
+        tell(user=user, password=password, tls=is_encrypted(server))
+        return AuthResult(success=f"{user}:{password}" == account, handled=False)
+
+    def session():
+        return SMTP(
+            Handler(),
+            hostname="localhost",
+            tls_context=context if mode == "starttls" else None,
+            require_starttls=mode == "starttls",
+            authenticator=authenticate if account != "-" else None,
+            auth_required=account != "-",
+            auth_require_tls=False,
+        )
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(session, "127.0.0.1", 0, ssl=context if mode == "smtps" else None)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main(*sys.argv[1:]))
