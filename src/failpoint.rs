@@ -17,6 +17,8 @@ macro_rules! steps {
 }
 
 steps! {
+    /// The state directory is about to be inspected.
+    StateInspecting,
     /// No other process can run a cycle now.
     LockTaken,
     /// `sync_cycles` has a row for the cycle.

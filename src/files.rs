@@ -83,6 +83,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
                 | io::ErrorKind::OutOfMemory
                 // A file system becomes read-only after a fault of its disk.
                 | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::TimedOut
         )
 }
 

@@ -1,7 +1,8 @@
-//! Work on the disk of the cache, on a thread of its own: a disk may never answer, such as a lost network file system.
+//! Work on the disk of the state directory, on a thread of its own: a disk may never answer, such as a lost network file system.
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,16 +18,25 @@ static SILENT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// The work was not done, or nobody knows whether it was.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DiskFault {
+pub(crate) enum DiskFault {
     #[error("the disk does not answer")]
     Silent,
     #[error("{0}")]
     Panicked(String),
 }
 
+impl From<DiskFault> for io::Error {
+    fn from(fault: DiskFault) -> Self {
+        match fault {
+            DiskFault::Silent => Self::new(io::ErrorKind::TimedOut, "the disk does not answer"),
+            DiskFault::Panicked(text) => Self::other(text),
+        }
+    }
+}
+
 /// Does `work` on a thread of its own, and waits for it in vain no longer than [`TIMEOUT`]. The thread stays until the
 /// disk answers; until then the directory is left alone.
-pub(super) async fn on_disk<T: Send + 'static>(
+pub(crate) async fn on_disk<T: Send + 'static>(
     directory: &Path,
     work: impl FnOnce(&Path) -> T + Send + 'static,
 ) -> Result<T, DiskFault> {

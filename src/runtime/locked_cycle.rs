@@ -1,5 +1,7 @@
 //! One cycle under the lock: preflight, lock, open, cycle, expire, close.
 
+use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::registration::{daemon_place, turn_limits};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
+use crate::cache;
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAudit, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{CycleTime, LockHolder, Outcome, chain};
@@ -140,7 +143,6 @@ pub async fn run_locked_cycle(
     let RunOptions { request, force, .. } = options;
     let cycle = cycle::run(context, CycleOptions { request, now, only: found.as_ref(), force }, stop);
     let ended = store.with_signs_of_life(cycle).await;
-    record_use(app, ended.as_ref().ok(), now);
     let time = ended.as_ref().map_or_else(|_| CycleTime::new(now, None, None), |report| report.time);
     expire_log(&store, app.config.log.retention, time).await;
     reached(Step::LogExpired);
@@ -149,17 +151,22 @@ pub async fn run_locked_cycle(
         tracing::warn!("cannot close the learner database: {}", chain(&error));
     }
     reached(Step::DatabaseClosed);
+    record_use(app, &preflight.paths.state_directory, ended.as_ref().ok(), now).await;
     Ok(ended?)
 }
 
 /// Records that a cycle has completed in the learner database, so that a missing file is not created again.
-fn record_use(app: &App, report: Option<&Report>, now: Timestamp) {
+async fn record_use(app: &App, state_directory: &Path, report: Option<&Report>, now: Timestamp) {
     let is_complete = |report: &Report| matches!(report.outcome, Outcome::Success | Outcome::Partial | Outcome::Held);
     if let LearnerDatabase { place: DatabaseLocation::File(path), used: Some(used), .. } = &app.learners
         && report.is_some_and(is_complete)
-        && let Err(error) = used.record(path, now)
     {
-        tracing::warn!("cannot record in state.directory that the learner database is in use: {error}");
+        used.note();
+        let (used, path) = (used.clone(), path.clone());
+        let recorded = cache::on_disk(state_directory, move |_| used.record(&path, now)).await;
+        if let Err(error) = recorded.map_err(io::Error::from).flatten() {
+            tracing::warn!("cannot record in state.directory that the learner database is in use: {error}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::lock;
 use super::paths::Paths;
 use crate::cache::{self, CacheRefused};
 use crate::config::Config;
+use crate::failpoint::{Step, reached};
 use crate::files;
 use crate::store::{Access, DatabaseState, Inspected, LearnerDatabase, Store, StoreError};
 
@@ -41,6 +42,9 @@ impl PreflightError {
             Self::Cache(refused) => Some(refused.hint()),
             Self::Path { path, source, .. } => files::read_only_hint(path, source).or_else(|| {
                 Some(match source.kind() {
+                    io::ErrorKind::TimedOut => {
+                        format!("check the disk or the network file system of {}", path.display())
+                    }
                     io::ErrorKind::StorageFull => format!("free space on the disk of {}", path.display()),
                     io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                         "name another directory, or move the existing file away".to_owned()
@@ -114,8 +118,11 @@ impl Preflight {
     /// The first path that cannot be used.
     pub async fn inspect(config: &Config, learners: &LearnerDatabase) -> Result<Self, PreflightError> {
         let database = inspect_database(config, learners).await?;
-        inspect_state(config)?;
-        Ok(Self { paths: Paths::new(config), database })
+        let paths = Paths::new(config);
+        let (directory, inspected) = (&paths.state_directory, paths.clone());
+        let state = cache::on_disk(directory, move |_| inspect_state_at(&inspected)).await;
+        state.map_err(|fault| path_error(STATE_DIRECTORY, directory, fault.into()))??;
+        Ok(Self { paths, database })
     }
 
     /// Creates the missing directories.
@@ -147,10 +154,15 @@ pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Re
 /// # Errors
 /// The first path that cannot be used.
 pub fn inspect_state(config: &Config) -> Result<(), PreflightError> {
-    let Paths { state_directory, daemon_lock, cache, .. } = Paths::new(config);
-    files::check_creatable(&state_directory).map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
-    inspect_lock(&daemon_lock)?;
-    Ok(cache::inspect(&cache)?)
+    inspect_state_at(&Paths::new(config))
+}
+
+fn inspect_state_at(paths: &Paths) -> Result<(), PreflightError> {
+    reached(Step::StateInspecting);
+    let Paths { state_directory, daemon_lock, cache, .. } = paths;
+    files::check_creatable(state_directory).map_err(|source| path_error(STATE_DIRECTORY, state_directory, source))?;
+    inspect_lock(daemon_lock)?;
+    Ok(cache::inspect(cache)?)
 }
 
 /// Inspects whether the learner database, when it is a file, and the state directory can be written now. Nothing is opened.

@@ -315,6 +315,10 @@ async fn a_disk_of_the_cache_that_hangs_costs_only_time() {
         assert_eq!(ran.json()["created"], 1, "{ran:?}");
         assert!(ran.stderr.contains(silent), "{step}: {}", ran.stderr);
     }
+    // Nothing else answers there either: no cycle begins, and none keeps the lock.
+    let failpoints = "CacheDisk=return(200);StateInspecting=pause";
+    let ran = world.run_program_with(&[("FAILPOINTS", failpoints)], &["sync"], 1);
+    assert!(ran.stderr.contains("the disk does not answer"), "{}", ran.stderr);
     // The locks are free after each cycle of the daemon.
     let daemon = world.daemon_with(&[("FAILPOINTS", "CacheDisk=return(200);CacheReading=pause")]).await;
     daemon.logged("waiting next_cycle.at=", 1).await;
