@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use super::{GENERATIONS, INTERVAL, Pair, spawn};
+use super::{GENERATIONS, INTERVAL, Pair, WAITING, spawn};
 use crate::crash::changes::Changes;
 use crate::crash::model::{DatabaseContent, Model, TenantView};
 use crate::crash::{NO_LIMITS, SeedReport, tenant_with_users};
@@ -124,6 +124,8 @@ impl TakeOverTest {
             Disturbance::Kill => {
                 let took = taken_over.await;
                 let daemon = spawn(&self.pair.world, &leader, &[]);
+                // Its first cycle must not read the tenant while the next round changes it.
+                daemon.logged(WAITING, 1).await;
                 if is_one {
                     self.pair.one = daemon
                 } else {
