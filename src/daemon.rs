@@ -33,7 +33,7 @@ use self::presence::Presence;
 use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
-use self::status_reporter::{Looked, StatusReporter};
+use self::status_reporter::{ObservedSummary, StatusReporter};
 use self::timer::CycleTimer;
 use self::turns::AskedTurn;
 use self::unrecorded_plan::UnrecordedPlan;
@@ -113,12 +113,12 @@ struct Daemon {
     reloading: Option<JoinHandle<Result<Reloaded, DaemonError>>>,
     /// Whether another reload is to follow the present one.
     reload_again: bool,
-    /// A look at what a command has changed in the learner database.
-    looking: Option<JoinHandle<Looked>>,
-    /// Whether another look is to follow the present one.
-    look_again: bool,
-    /// Whether a look follows the running cycle: its own look may be older than the last change.
-    look_after_cycle: bool,
+    /// An observation of what a command has changed in the learner database.
+    observing: Option<JoinHandle<ObservedSummary>>,
+    /// Whether another observation is to follow the present one.
+    observe_again: bool,
+    /// Whether an observation follows the running cycle: its own one may be older than the last change.
+    observe_after_cycle: bool,
     stop: watch::Sender<bool>,
     /// How many cycles in a row Entra has refused.
     refusals: u32,
@@ -143,7 +143,7 @@ struct CycleEnded {
     requested: PendingCycle,
     result: Result<Report, LockedCycleError>,
     /// `None` when the daemon stops first.
-    looked: Option<Looked>,
+    observed: Option<ObservedSummary>,
     /// The credential files before it.
     credentials: FileStates,
     /// The daemon from which this one took over.
@@ -225,9 +225,9 @@ async fn start(
         presence: Presence::new(),
         reloading: None,
         reload_again: false,
-        looking: None,
-        look_again: false,
-        look_after_cycle: false,
+        observing: None,
+        observe_again: false,
+        observe_after_cycle: false,
         stop: watch::Sender::new(false),
         refusals: 0,
         credential_failed: false,

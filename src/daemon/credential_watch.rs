@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use crate::config::EntraConfig;
 use crate::runtime::App;
 
-/// How often the files are looked at.
+/// How often the files are read.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The path of each file that exists, with the facts that change when it is written or replaced.
@@ -22,37 +22,37 @@ pub(super) type FileStates = BTreeSet<(PathBuf, u64, u64, i64, i64)>;
 pub(super) struct CredentialWatch {
     known: FileStates,
     interval: tokio::time::Interval,
-    /// A disk may not answer, so that a task looks at it.
-    look: Option<JoinHandle<FileStates>>,
+    /// A disk may not answer, so that a task reads them.
+    reading: Option<JoinHandle<FileStates>>,
 }
 
 impl CredentialWatch {
     pub(super) fn new() -> Self {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { known: FileStates::new(), interval, look: None }
+        Self { known: FileStates::new(), interval, reading: None }
     }
 
     /// A cycle has read the files in these states, or in later ones.
     pub(super) fn read(&mut self, states: FileStates) {
         self.known = states;
-        self.look = None;
+        self.reading = None;
     }
 
     /// Resolves when a file has changed since it was read. Dropping the future loses nothing.
     pub(super) async fn changed(&mut self, app: &Arc<App>) {
         loop {
-            let look = match &mut self.look {
-                Some(look) => look.await,
+            let read = match &mut self.reading {
+                Some(reading) => reading.await,
                 None => {
                     self.interval.tick().await;
                     let app = Arc::clone(app);
-                    self.look = Some(tokio::task::spawn_blocking(move || file_states(&app.config.entra)));
+                    self.reading = Some(tokio::task::spawn_blocking(move || file_states(&app.config.entra)));
                     continue;
                 }
             };
-            self.look = None;
-            if let Ok(found) = look
+            self.reading = None;
+            if let Ok(found) = read
                 && found != self.known
             {
                 self.known = found;

@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::credential_watch::file_states;
 use super::signals::{SignalRequest, Signals};
-use super::status_reporter::{Looked, look};
+use super::status_reporter::{ObservedSummary, observe_database};
 use super::systemd::{self, Watchdog};
 use super::timer::first_wait;
 use super::turns::AfterCycle;
@@ -26,8 +26,8 @@ use crate::store::{Succession, host_name};
 
 /// How often the progress of a running cycle is published.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a stop waits for the look after a cycle.
-const LOOK_TIME_AT_STOP: Duration = Duration::from_secs(10);
+/// How long a stop waits for the observation after a cycle.
+const OBSERVATION_TIME_AT_STOP: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Serves requests until a stop, and lets the running cycle finish its batch.
@@ -41,8 +41,8 @@ impl Daemon {
                 if let Some(reload) = self.reloading.take() {
                     reload.abort();
                 }
-                if let Some(look) = self.looking.take() {
-                    look.abort();
+                if let Some(observation) = self.observing.take() {
+                    observation.abort();
                 }
                 if let Some(asking) = self.asking.take() {
                     asking.abort();
@@ -59,7 +59,7 @@ impl Daemon {
                 result = task_result(&mut self.running) => {
                     self.running = None;
                     let after = self.finish_cycle(result);
-                    self.look_after_cycle(stopping);
+                    self.observe_after_cycle(stopping);
                     if !stopping && self.pending.is_none() {
                         self.schedule_next(after).await?;
                     }
@@ -71,8 +71,8 @@ impl Daemon {
                 is_standby = self.presence.given(&self.app) => {
                     self.status_reporter.set_standby(is_standby);
                     self.serve_owed();
-                    if self.status_reporter.shows_other_cycle() && self.running.is_none() && self.looking.is_none() {
-                        self.request_look();
+                    if self.status_reporter.shows_other_cycle() && self.running.is_none() && self.observing.is_none() {
+                        self.request_observation();
                     }
                 }
                 planned = plan_recorded(&mut self.unrecorded_plan, &self.app) => {
@@ -85,13 +85,13 @@ impl Daemon {
                     self.reloading = None;
                     self.finish_reload(reloaded).await?;
                 }
-                looked = task_result(&mut self.looking) => {
-                    self.looking = None;
-                    self.finish_look(looked);
+                observed = task_result(&mut self.observing) => {
+                    self.observing = None;
+                    self.finish_observation(observed);
                 }
                 () = self.status_reporter.probed(&self.app) => {
-                    if self.status_reporter.needs_look() && self.running.is_none() && self.looking.is_none() {
-                        self.request_look();
+                    if self.status_reporter.needs_observation() && self.running.is_none() && self.observing.is_none() {
+                        self.request_observation();
                     }
                 }
                 _ = progress.tick(), if self.running.is_some() => {
@@ -106,7 +106,7 @@ impl Daemon {
                 signal = signals.next() => match signal {
                     SignalRequest::Cycle => self.serve_signal(false).await,
                     SignalRequest::FullCycle => self.serve_signal(true).await,
-                    SignalRequest::Look => self.request_look(),
+                    SignalRequest::Observe => self.request_observation(),
                     SignalRequest::Reload => self.request_reload(),
                     SignalRequest::Stop => {
                         systemd::notify_stopping();
@@ -126,36 +126,36 @@ impl Daemon {
         self.record(DaemonRecord::Signal { full, at: (self.app.clock)() }).await;
     }
 
-    /// Starts a look at the learner database, or lets another one follow the present one.
-    pub(super) fn request_look(&mut self) {
-        if self.looking.is_some() {
-            self.look_again = true;
+    /// Starts an observation of the learner database, or lets another one follow the present one.
+    pub(super) fn request_observation(&mut self) {
+        if self.observing.is_some() {
+            self.observe_again = true;
             return;
         }
         let app = Arc::clone(&self.app);
-        self.looking = Some(tokio::spawn(async move { look(&app).await }));
+        self.observing = Some(tokio::spawn(async move { observe_database(&app).await }));
     }
 
-    fn finish_look(&mut self, looked: Result<Looked, JoinError>) {
-        if let Ok(looked) = looked {
-            self.status_reporter.looked(looked);
+    fn finish_observation(&mut self, observed: Result<ObservedSummary, JoinError>) {
+        if let Ok(observed) = observed {
+            self.status_reporter.observed(observed);
         }
-        self.look_after_cycle |= self.running.is_some();
-        if std::mem::take(&mut self.look_again) {
-            self.request_look();
+        self.observe_after_cycle |= self.running.is_some();
+        if std::mem::take(&mut self.observe_again) {
+            self.request_observation();
         }
     }
 
-    /// Repeats a look that was requested while the cycle ran.
-    fn look_after_cycle(&mut self, stopping: bool) {
-        if let Some(look) = self.looking.take() {
+    /// Repeats an observation that was requested while the cycle ran.
+    fn observe_after_cycle(&mut self, stopping: bool) {
+        if let Some(observation) = self.observing.take() {
             // It may have read the cycle as a running one.
-            look.abort();
-            self.look_after_cycle = true;
+            observation.abort();
+            self.observe_after_cycle = true;
         }
-        if std::mem::take(&mut self.look_after_cycle) && !stopping {
-            self.look_again = false;
-            self.request_look();
+        if std::mem::take(&mut self.observe_after_cycle) && !stopping {
+            self.observe_again = false;
+            self.request_observation();
         }
     }
 
@@ -186,7 +186,7 @@ impl Daemon {
         }
         self.status_reporter.cycle_started();
         self.progress = Arc::clone(self.app.directory.progress());
-        let (app, stop, mut look_stop) = (Arc::clone(&self.app), self.stop.subscribe(), self.stop.subscribe());
+        let (app, stop, mut observation_stop) = (Arc::clone(&self.app), self.stop.subscribe(), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let claim = Some(claim);
         self.running = Some(tokio::spawn(async move {
@@ -204,19 +204,19 @@ impl Daemon {
             let entra = app.config.entra.clone();
             let credentials = tokio::task::spawn_blocking(move || file_states(&entra)).await.unwrap_or_default();
             let result = run_locked_cycle(&app, options, stop).await;
-            let looked = tokio::select! {
-                looked = look(&app) => Some(looked),
-                () = stopped_for(LOOK_TIME_AT_STOP, &mut look_stop) => None,
+            let observed = tokio::select! {
+                observed = observe_database(&app) => Some(observed),
+                () = stopped_for(OBSERVATION_TIME_AT_STOP, &mut observation_stop) => None,
             };
-            CycleEnded { requested, result, looked, credentials, took_over: took_over.into_inner() }
+            CycleEnded { requested, result, observed, credentials, took_over: took_over.into_inner() }
         }));
     }
 
     fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) -> AfterCycle {
-        let (result, looked, requested, took_over) = match ended {
-            Ok(CycleEnded { requested, result, looked, credentials, took_over }) => {
+        let (result, observed, requested, took_over) = match ended {
+            Ok(CycleEnded { requested, result, observed, credentials, took_over }) => {
                 self.credentials.read(credentials);
-                (Some(result), looked, Some(requested), took_over)
+                (Some(result), observed, Some(requested), took_over)
             }
             Err(_) => (None, None, None, None),
         };
@@ -239,12 +239,12 @@ impl Daemon {
         self.credential_failed |= matches!(&result, Some(Ok(Report { credential_failed: true, .. })));
         // A skipped cycle is not a failed one.
         self.longest_wait = None;
-        let was_read = matches!(&looked, Some(Ok(_)));
+        let was_read = matches!(&observed, Some(Ok(_)));
         let lasts = |failure| failure == DatabaseFailure::Lasting || !was_read;
         let mut not_begun = None;
         let mut after = AfterCycle::Plan { has_failed: false };
         self.is_standby = false;
-        let (failure, trouble) = match result {
+        let (failure, problem) = match result {
             Some(Ok(Report { outcome: Outcome::Failed, error, database_failure, .. })) => {
                 self.count_failure();
                 self.ask_again_soon(database_failure);
@@ -301,10 +301,10 @@ impl Daemon {
         };
         // A skipped cycle has nothing to tell.
         if failure.is_some() || is_completed || took_over.is_some() {
-            let since = looked.as_ref().and_then(|looked| looked.as_ref().ok()?.failing_since);
+            let since = observed.as_ref().and_then(|observed| observed.as_ref().ok()?.failing_since);
             self.notify(failure.clone().map(|error| CycleResult::Failed { since, error }), is_completed, took_over);
         }
-        self.status_reporter.cycle_ended(failure, trouble, not_begun, looked);
+        self.status_reporter.cycle_ended(failure, problem, not_begun, observed);
         after
     }
 

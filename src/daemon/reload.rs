@@ -70,7 +70,7 @@ impl Daemon {
                 }
                 self.record(DaemonRecord::Reload { rejected: None, at: (self.app.clock)() }).await;
                 // The application may be another one.
-                self.request_look();
+                self.request_observation();
                 if cycle_follows && !self.status_reporter.is_paused() {
                     tracing::info!("a cycle follows the reload at once");
                     self.request_cycle(Trigger::Signal, false, CycleClaim::Always);

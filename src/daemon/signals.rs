@@ -13,7 +13,7 @@ pub(super) enum SignalRequest {
     Reload,
     /// SIGURG: a command has changed the learner database. Without a handler the system ignores this signal, so an older
     /// daemon does too.
-    Look,
+    Observe,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -59,7 +59,7 @@ impl Signals {
             _ = hangup.recv() => SignalRequest::Reload,
             _ = user2.recv() => SignalRequest::FullCycle,
             _ = user1.recv() => SignalRequest::Cycle,
-            _ = urgent.recv() => SignalRequest::Look,
+            _ = urgent.recv() => SignalRequest::Observe,
         }
     }
 }

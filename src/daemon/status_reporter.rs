@@ -20,22 +20,22 @@ use crate::runtime::status::{
 use crate::runtime::{App, Paths};
 use crate::store::{Access, Store};
 
-/// How often the disk is looked at.
+/// How often the disk is inspected.
 const DISK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the disk may take to answer.
 const DISK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the learner database is looked at while it cannot be read.
-const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+/// How often the learner database is observed while it cannot be read.
+const OBSERVATION_INTERVAL: Duration = Duration::from_mins(1);
 /// How long the learner database may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A look counts the rows of whole tables.
+/// An observation counts the rows of whole tables.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The learner database as a look has found it, or why it cannot be read.
-pub(super) type Looked = Result<StatusSummary, String>;
+/// The learner database as an observation has found it, or why it cannot be read.
+pub(super) type ObservedSummary = Result<StatusSummary, String>;
 
 /// Reads the learner database for its state.
-pub(super) async fn look(app: &App) -> Looked {
+pub(super) async fn observe_database(app: &App) -> ObservedSummary {
     let describe = |error| with_hint(&PreflightError::from(error));
     let opened = tokio::time::timeout(OPEN_TIMEOUT, Store::open(app.learners.clone(), Access::ReadOnly)).await;
     let opened = opened.map_err(|_| "the learner database is locked or does not answer".to_owned())?;
@@ -48,7 +48,7 @@ pub(super) async fn look(app: &App) -> Looked {
     Ok(summary)
 }
 
-/// A look at the disk, in a task of its own because a disk may not answer.
+/// An inspection of the disk, in a task of its own because a disk may not answer.
 struct DiskProbe {
     task: JoinHandle<Option<String>>,
     /// When it next counts as unanswered.
@@ -64,15 +64,15 @@ pub(super) struct StatusReporter {
     /// The last state that was logged.
     logged: Option<ProvisioningState>,
     /// Why the learner database failed in the last cycle.
-    cycle_trouble: Option<RecordedFinding>,
+    cycle_problem: Option<RecordedFinding>,
     /// The last cycle in the learner database, if it had ended, after the last cycle of the daemon.
     known_cycle: Option<i64>,
     /// Why the learner database cannot be read.
-    look_trouble: Option<RecordedFinding>,
-    /// When to look at the learner database again; `None` while it can be read.
-    look_due: Option<Instant>,
+    database_problem: Option<RecordedFinding>,
+    /// When to observe the learner database again; `None` while it can be read.
+    observation_due: Option<Instant>,
     /// Why the disk is unusable.
-    disk_trouble: Option<RecordedFinding>,
+    disk_problem: Option<RecordedFinding>,
     interval: tokio::time::Interval,
     probe: Option<DiskProbe>,
 }
@@ -118,11 +118,11 @@ impl StatusReporter {
             record,
             clock: app.clock,
             logged: None,
-            cycle_trouble: None,
+            cycle_problem: None,
             known_cycle: None,
-            look_trouble: None,
-            look_due: None,
-            disk_trouble: None,
+            database_problem: None,
+            observation_due: None,
+            disk_problem: None,
             interval,
             probe: None,
         }
@@ -147,28 +147,28 @@ impl StatusReporter {
         self.publish();
     }
 
-    /// A cycle has ended, or could not begin. `failure` says why it failed, `trouble` why the learner database did, and
+    /// A cycle has ended, or could not begin. `failure` says why it failed, `problem` why the learner database did, and
     /// `not_begun` why there was no cycle.
     pub(super) fn cycle_ended(
         &mut self,
         failure: Option<String>,
-        trouble: Option<String>,
+        problem: Option<String>,
         not_begun: Option<String>,
-        looked: Option<Looked>,
+        observed: Option<ObservedSummary>,
     ) {
         let now = (self.clock)();
         self.record.is_cycle_running = false;
         self.record.progress = None;
         self.record.not_begun = not_begun.map(|reason| RecordedFinding::new(now, reason));
         // The learner database usually has it, with the time of the first failure.
-        let is_shown = matches!(&looked, Some(Ok(summary)) if summary.failure.is_some());
-        let before = (self.record.failure.take(), self.cycle_trouble.take());
-        // Before the trouble of this cycle, which a look does not end.
-        if let Some(looked) = looked {
-            self.set_summary(looked);
+        let is_shown = matches!(&observed, Some(Ok(summary)) if summary.failure.is_some());
+        let before = (self.record.failure.take(), self.cycle_problem.take());
+        // Before the problem of this cycle, which an observation does not end.
+        if let Some(observed) = observed {
+            self.set_summary(observed);
         }
         self.record.failure = keep_since(before.0, failure.filter(|_| !is_shown), now);
-        self.cycle_trouble = keep_since(before.1, trouble, now);
+        self.cycle_problem = keep_since(before.1, problem, now);
         self.known_cycle = self.record.summary.as_ref().and_then(ended_cycle);
         self.publish();
     }
@@ -181,14 +181,14 @@ impl StatusReporter {
         }
     }
 
-    pub(super) fn looked(&mut self, looked: Looked) {
-        self.set_summary(looked);
+    pub(super) fn observed(&mut self, observed: ObservedSummary) {
+        self.set_summary(observed);
         self.publish();
     }
 
-    fn set_summary(&mut self, looked: Looked) {
-        let before = self.look_trouble.take();
-        match looked {
+    fn set_summary(&mut self, observed: ObservedSummary) {
+        let before = self.database_problem.take();
+        match observed {
             Ok(summary) => {
                 let was_paused = self.record.summary.as_ref().is_some_and(|summary| summary.paused);
                 // The state may have another word before and after it.
@@ -202,23 +202,23 @@ impl StatusReporter {
                 if is_later {
                     self.record.failure = None;
                 }
-                // The cycle may have failed for the reason that the last look found.
+                // The cycle may have failed for the reason that the last observation found.
                 if is_later || before.is_some() {
-                    self.cycle_trouble = None;
+                    self.cycle_problem = None;
                 }
                 self.record.summary = Some(summary);
-                self.look_due = None;
+                self.observation_due = None;
             }
             Err(error) => {
-                self.look_trouble = keep_since(before, Some(error), (self.clock)());
-                self.look_due = Some(Instant::now() + LOOK_INTERVAL);
+                self.database_problem = keep_since(before, Some(error), (self.clock)());
+                self.observation_due = Some(Instant::now() + OBSERVATION_INTERVAL);
             }
         }
     }
 
-    /// Whether the learner database should be looked at again.
-    pub(super) fn needs_look(&self) -> bool {
-        self.look_due.is_some_and(|due| due <= Instant::now())
+    /// Whether the learner database should be observed again.
+    pub(super) fn needs_observation(&self) -> bool {
+        self.observation_due.is_some_and(|due| due <= Instant::now())
     }
 
     pub(super) fn reloaded(&mut self, config: &Config) {
@@ -261,7 +261,7 @@ impl StatusReporter {
         self.record.is_standby
     }
 
-    /// Whether the last look found a cycle of another process.
+    /// Whether the last observation found a cycle of another process.
     pub(super) fn shows_other_cycle(&self) -> bool {
         self.record.summary.as_ref().is_some_and(|summary| summary.runs_elsewhere)
     }
@@ -275,12 +275,12 @@ impl StatusReporter {
         self.writer.finish();
     }
 
-    /// Resolves after each look at the disk. Dropping the future loses nothing.
+    /// Resolves after each inspection of the disk. Dropping the future loses nothing.
     pub(super) async fn probed(&mut self, app: &Arc<App>) {
         loop {
-            let trouble = match &mut self.probe {
+            let problem = match &mut self.probe {
                 Some(DiskProbe { task, deadline }) => tokio::select! {
-                    trouble = task => trouble.unwrap_or_default(),
+                    problem = task => problem.unwrap_or_default(),
                     () = tokio::time::sleep_until(*deadline) => {
                         *deadline = Instant::now() + DISK_TIMEOUT;
                         Some("the disk does not answer".to_owned())
@@ -297,17 +297,17 @@ impl StatusReporter {
             if self.probe.as_ref().is_some_and(|probe| probe.task.is_finished()) {
                 self.probe = None;
             }
-            let before = self.disk_trouble.take();
-            let passed = before.is_some() && trouble.is_none();
-            self.disk_trouble = keep_since(before.clone(), trouble, (self.clock)());
+            let before = self.disk_problem.take();
+            let passed = before.is_some() && problem.is_none();
+            self.disk_problem = keep_since(before.clone(), problem, (self.clock)());
             if passed {
                 // The cycle may have failed for the same reason.
-                self.cycle_trouble = None;
-                self.look_due = self.look_due.map(|_| Instant::now());
+                self.cycle_problem = None;
+                self.observation_due = self.observation_due.map(|_| Instant::now());
             }
             // Time alone makes a state as well: a cycle may hang.
             let report = self.record.situation(true).facts((self.clock)()).report();
-            if self.disk_trouble != before || self.logged != Some(report.state) {
+            if self.disk_problem != before || self.logged != Some(report.state) {
                 self.publish();
             }
             return;
@@ -316,8 +316,8 @@ impl StatusReporter {
 
     /// Writes the record, and notifies systemd and the journal.
     pub(super) fn publish(&mut self) {
-        let troubles = [&self.disk_trouble, &self.look_trouble, &self.cycle_trouble];
-        self.record.trouble = troubles.into_iter().flatten().next().cloned();
+        let problems = [&self.disk_problem, &self.database_problem, &self.cycle_problem];
+        self.record.trouble = problems.into_iter().flatten().next().cloned();
         let report = self.record.situation(true).facts((self.clock)()).report();
         self.record.set_state(&report);
         self.write();

@@ -62,8 +62,8 @@ impl Daemon {
     fn stand_by(&mut self, next_cycle_at: Option<Timestamp>) {
         self.is_standby = true;
         // The other daemon has changed what this one shows.
-        if self.looking.is_none() {
-            self.request_look();
+        if self.observing.is_none() {
+            self.request_observation();
         }
         let Some(next) = next_cycle_at else { return };
         self.status_reporter.scheduled(next);
