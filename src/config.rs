@@ -37,7 +37,7 @@ use crate::scope::FilterEntry;
 pub(crate) use first::{FirstConfig, FirstKey, quoted};
 pub(crate) use formats::is_loopback;
 pub use http::{HttpConfig, ListenAddress};
-pub(crate) use instance::{has_unit, instance_of, is_default, secret_file_of, state_directory_of, unit_of};
+pub(crate) use instance::{command_options, has_unit, instance_of, secret_file_of, state_directory_of, unit_of};
 pub use notify::{NotifyConfig, SmtpConfig, SmtpSecurity};
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;

@@ -49,7 +49,7 @@ pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{HostReport, Inspected, MigrationResult};
 pub use self::read::{
-    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogPage, LogRow, NamedLearner,
+    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, ListPage, LogFilter, LogRow, NamedLearner,
     PagePosition, PauseTimes, ReasonTally, RowPage, RowRange, SourceOverview, UserListing,
 };
 pub use self::schedule::{Succession, Turn, TurnLimits};

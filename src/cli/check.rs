@@ -74,6 +74,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
                 hint: Some("learner-sync guide troubleshooting".to_owned()),
                 ..Check::passed("regular expression", shown(&detail))
             }));
+            // Without the token, the daemon does not start and answers no request.
+            let unusable = app.config.http_token().err();
+            checks.extend(unusable.map(|error| Check::failed("http token", &error, None)));
             check_directory(&app, &mut checks).await;
             checks.extend(message_checks(&app).await);
         }

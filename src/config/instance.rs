@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::model::shell_word;
+
 /// The directory of the configurations that the units read.
 const CONFIG_DIRECTORY: &str = "/etc/learner-sync";
 /// The state directory of the main unit; those of the others are in it.
@@ -23,8 +25,17 @@ pub(crate) fn has_unit(config: &Path) -> bool {
 }
 
 /// Whether commands read this configuration without `--config`.
-pub(crate) fn is_default(config: &Path) -> bool {
+fn is_default(config: &Path) -> bool {
     has_unit(config) && instance_of(config).is_none()
+}
+
+/// What follows a command, so that it reads this configuration: ` --config PATH`, or nothing for the default one.
+pub(crate) fn command_options(config: &Path) -> String {
+    if is_default(config) {
+        return String::new();
+    }
+    let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    format!(" --config {}", shell_word(&path.display().to_string()))
 }
 
 /// The unit that reads this configuration; the main unit, if it is not known.

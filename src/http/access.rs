@@ -44,7 +44,14 @@ enum Reach {
 pub(super) struct AccessRules {
     reach: Reach,
     /// Read at each request, because the file can be replaced at any time; one at a time, because the disk may not answer.
-    token: Option<Arc<Mutex<SecretSource>>>,
+    token: Option<Arc<Mutex<TokenFile>>>,
+}
+
+#[derive(Debug)]
+struct TokenFile {
+    source: SecretSource,
+    /// The problem that the log already has.
+    logged: Option<String>,
 }
 
 /// A request that is refused.
@@ -95,18 +102,18 @@ impl AccessRules {
             ListenAddress::Tcp(_) if address.is_beyond_loopback() => Reach::Network,
             ListenAddress::Tcp(_) => Reach::Loopback,
         };
-        Self { reach, token: token.map(|source| Arc::new(Mutex::new(source))) }
+        Self { reach, token: token.map(TokenFile::shared) }
     }
 
     async fn check(&self, request: &Parts) -> Result<(), RefusedRequest> {
         check_form(request)?;
         check_host(self.reach, &request.headers)?;
         match &self.token {
-            Some(source) if ![HEALTH, READINESS].contains(&request.uri.path()) => {
+            Some(file) if ![HEALTH, READINESS].contains(&request.uri.path()) => {
                 let Some(given) = given_token(&request.headers) else {
                     return refuse(StatusCode::UNAUTHORIZED, "a token is required");
                 };
-                let expected = read_token(source).await?;
+                let expected = read_token(file).await?;
                 // Hashes are compared in constant time, whatever the lengths are.
                 if blake3::hash(given.as_bytes()) == blake3::hash(expected.expose_secret().as_bytes()) {
                     Ok(())
@@ -177,20 +184,38 @@ fn given_token(headers: &HeaderMap) -> Option<String> {
     decoded.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-async fn read_token(source: &Arc<Mutex<SecretSource>>) -> Result<SecretString, RefusedRequest> {
-    let source = Arc::clone(source).lock_owned().await;
-    // The thread keeps the lock: it may still wait for the disk when the request has timed out.
-    let read = tokio::task::spawn_blocking(move || source.read(SecretKind::Token)).await;
-    match read.unwrap_or_else(|_| Err("the task panicked".to_owned())) {
-        Ok(token) => Ok(token),
-        Err(error) => {
-            tracing::warn!("http.token_file: {error}");
-            Err(RefusedRequest {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                message: "the token cannot be read; see the log",
-            })
+impl TokenFile {
+    fn shared(source: SecretSource) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { source, logged: None }))
+    }
+
+    /// The token, or nothing after a line in the log. Requests come often, so that the same problem is logged once.
+    fn read(&mut self) -> Option<SecretString> {
+        match self.source.read(SecretKind::Token) {
+            Ok(token) => {
+                self.logged = None;
+                Some(token)
+            }
+            Err(error) => {
+                if self.logged.as_ref() != Some(&error) {
+                    tracing::warn!("http.token_file: {error}");
+                    self.logged = Some(error);
+                }
+                None
+            }
         }
     }
+}
+
+async fn read_token(file: &Arc<Mutex<TokenFile>>) -> Result<SecretString, RefusedRequest> {
+    let mut file = Arc::clone(file).lock_owned().await;
+    // The thread keeps the lock: it may still wait for the disk when the request has timed out.
+    let read = tokio::task::spawn_blocking(move || file.read()).await;
+    // A panic is logged where it happens.
+    read.ok().flatten().ok_or(RefusedRequest {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        message: "the token cannot be read; see the log",
+    })
 }
 
 #[cfg(test)]

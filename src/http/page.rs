@@ -18,6 +18,7 @@ mod user;
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -81,10 +82,11 @@ async fn log_csv(
 
 async fn user(
     State(state): State<PageState>,
-    Path(user): Path<String>,
+    user: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    user::answer(state, &user, UserQuery::parse(query)?).await
+    let Path(user) = user.map_err(|_| PageError::BadRequest("the id of the user is not text in UTF-8".to_owned()))?;
+    user::answer(state, user, UserQuery::parse(query)?).await
 }
 
 async fn mapping(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {

@@ -13,7 +13,7 @@ use super::app::{App, configured_source, signed};
 use crate::config::{self, Config};
 use crate::model::{
     DAY, NotifiableRecords, NotificationCause, NotificationChannel, NotificationRow, NotificationRows,
-    UnsentNotification, chain, shell_word,
+    UnsentNotification, chain,
 };
 use crate::notify::{
     CycleResult, Message, MessageOrigin, NotificationFacts, Notifier, decide, is_due, is_too_old, wait_after,
@@ -239,14 +239,7 @@ fn is_expired(row: &NotificationRow, now: Timestamp) -> bool {
 
 /// Where the messages of this configuration come from.
 pub fn message_origin(config: &Config, source: String, has_names: bool) -> MessageOrigin {
-    let options = match config::is_default(&config.path) {
-        true => String::new(),
-        false => {
-            let path = std::path::absolute(&config.path).unwrap_or_else(|_| config.path.clone());
-            format!(" --config {}", shell_word(&path.display().to_string()))
-        }
-    };
-    MessageOrigin { source, options, has_names }
+    MessageOrigin { source, options: config::command_options(&config.path), has_names }
 }
 
 /// The problems of the channels that can be found without a message.

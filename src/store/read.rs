@@ -10,6 +10,6 @@ mod rows;
 mod status;
 
 pub use self::holders::NamedLearner;
-pub use self::log::{AuditRow, LogFilter, LogPage, LogRow, PagePosition, RowPage, RowRange};
+pub use self::log::{AuditRow, ListPage, LogFilter, LogRow, PagePosition, RowPage, RowRange};
 pub use self::overview::{CycleHistory, PauseTimes, ReasonTally, SourceOverview, UserListing};
 pub use self::status::{FailingUser, HeldUser, LearnerCounts};

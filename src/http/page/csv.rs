@@ -14,8 +14,7 @@ use super::PageState;
 use super::query::LogQuery;
 use super::reader::{self, PageError, Source};
 use crate::http::serve::ConnectionDeadline;
-use crate::model::chain;
-use crate::store::{PagePosition, RowRange, Store, StoreError};
+use crate::store::{PagePosition, RowRange, Store};
 use crate::view::{Entries, Records as _, csv_rows};
 
 /// The rows that are read at a time, as by the command.
@@ -43,7 +42,7 @@ pub(super) async fn answer(
     // The first chunk decides about the status.
     let first = match receiver.recv().await {
         Some(Ok(first)) => first,
-        Some(Err(error)) => return Err(error.into()),
+        Some(Err(error)) => return Err(error),
         None => return Err(PageError::Panicked),
     };
     let chunks = stream::unfold((Some(Ok(first)), receiver, deadline), |(first, mut receiver, deadline)| async {
@@ -54,8 +53,8 @@ pub(super) async fn answer(
             None => receiver.recv().await,
         };
         // The connection is closed before the end, so that nobody takes a part for the whole.
-        let chunk = chunk?.map(Bytes::from).map_err(|error: StoreError| {
-            tracing::warn!("a download of the log ends early: {}", chain(&error));
+        let chunk = chunk?.map(Bytes::from).map_err(|error: PageError| {
+            tracing::warn!("a download of the log ends early: {}", error.reason());
             io::Error::other("the learner database failed")
         });
         Some((chunk, (None, receiver, deadline)))
@@ -68,8 +67,8 @@ pub(super) async fn answer(
 }
 
 /// Sends all rows, or the error that ends them.
-async fn send(source: &Source, entries: &Entries, sender: mpsc::Sender<Result<Vec<u8>, StoreError>>) {
-    let store = match source.open().await {
+async fn send(source: &Source, entries: &Entries, sender: mpsc::Sender<Result<Vec<u8>, PageError>>) {
+    let store = match reader::limited(source.open()).await {
         Ok(store) => store,
         Err(error) => return drop(sender.send(Err(error)).await),
     };
@@ -78,14 +77,14 @@ async fn send(source: &Source, entries: &Entries, sender: mpsc::Sender<Result<Ve
         let _ = sender.send(Err(error)).await;
     }
     // Only read, so nothing is lost.
-    let _ = store.close().await;
+    let _ = reader::limited(store.close()).await;
 }
 
 async fn send_rows(
     store: &Store,
     entries: &Entries,
-    sender: &mpsc::Sender<Result<Vec<u8>, StoreError>>,
-) -> Result<(), StoreError> {
+    sender: &mpsc::Sender<Result<Vec<u8>, PageError>>,
+) -> Result<(), PageError> {
     let (mut last, mut is_first) = (0, true);
     let part = &entries.0.range;
     loop {
@@ -96,7 +95,7 @@ async fn send_rows(
             limit: Some(CHUNK),
             ..Default::default()
         };
-        let page = entries.read(store, range).await?;
+        let page = reader::limited(entries.read(store, range)).await?;
         let end = page.ids.last().copied();
         // Writing to memory cannot fail.
         let chunk = csv_rows(Entries::KEYS, is_first, page.rows.iter().map(Entries::as_json)).unwrap_or_default();

@@ -44,6 +44,9 @@ pub(super) async fn section(store: &Store, summary: &StatusSummary) -> Result<Ma
         section aria-labelledby="charts" {
             h2 #charts { "Charts" }
             (curve(&points))
+            p.note {
+                "The earlier numbers are computed back from the present one; changes made outside learner-sync shift them."
+            }
             (changes(bars))
             details {
                 summary { "The last cycles as a table" }

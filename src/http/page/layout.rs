@@ -1,10 +1,13 @@
 //! What all pages share: the frame, texts from outside, and tables.
 
+use std::path::Path;
+
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
+use crate::config::command_options;
 use crate::store::PagePosition;
 use crate::view::shown;
 
@@ -85,9 +88,9 @@ pub(super) fn foreign(text: &str) -> Markup {
     }
 }
 
-/// A command to type.
-pub(super) fn command(text: &str) -> Markup {
-    html! { code.command { (text) } }
+/// A command to type, which reads the configuration of the daemon.
+pub(super) fn command(text: &str, config: &Path) -> Markup {
+    html! { code.command { (shown(&format!("{text}{}", command_options(config)))) } }
 }
 
 /// A table whose rows become cards on a narrow screen. The roles keep it a table for screen readers there.

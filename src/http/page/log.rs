@@ -9,25 +9,27 @@ use super::layout::{command, document, foreign, pager, respond, table};
 use super::query::LogQuery;
 use super::reader::{self, PageError, Source};
 use crate::model::{Action, Reason, Status};
-use crate::store::{LogPage, LogRow, PagePosition};
-use crate::view::{Entries, Records as _};
+use crate::store::{ListPage, LogRow, PagePosition};
+use crate::view::{Entries, Records as _, shown};
 
 /// The rows of a page.
 pub(super) const ROWS: u32 = 100;
 
 pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response, PageError> {
     reader::answer(state, async move |source: Source| {
-        let filter = query.filter(source.now)?;
+        let filter = match query.filter(source.now) {
+            Err(PageError::BadRequest(message)) => return Ok(refused(&query, &message)),
+            filter => filter?,
+        };
         let store = source.open().await?;
         let found = store.log_page(&filter, query.position, ROWS).await;
         // Only read, so nothing is lost.
         let _ = store.close().await;
-        let LogPage { rows, has_more } = found?;
-        let keys = rows.first().zip(rows.last()).map(|(first, last)| (first.id, last.id));
+        let ListPage { rows, keys, has_more } = found?;
         let link = |position| query.link("/log", position);
         let body = html! {
             (form(&query))
-            @if rows.is_empty() {
+            @if keys.is_none() {
                 p { (Entries::NOTHING) }
             } @else {
                 (table("Log entries, newest first", Entries::HEADERS, rows.iter().rev().map(row)))
@@ -35,12 +37,21 @@ pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response
             (pager(query.position, keys, has_more, link))
             p {
                 a href=(query.link("/log.csv", PagePosition::Newest)) { "Download all matching entries as CSV" }
-                " · on the command line: " (command(&query.command()))
+                " · on the command line: " (command(&query.command(), &source.app.config.path))
             }
         };
         Ok(respond(StatusCode::OK, document("Log", Some("/log"), &body)))
     })
     .await
+}
+
+/// The form as it was filled in, and why it cannot be searched for.
+fn refused(query: &LogQuery, message: &str) -> Response {
+    let body = html! {
+        (form(query))
+        p role="alert" { (shown(message)) }
+    };
+    respond(StatusCode::BAD_REQUEST, document("Log", Some("/log"), &body))
 }
 
 fn row(row: &LogRow) -> Vec<Markup> {

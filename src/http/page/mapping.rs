@@ -5,7 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::PageState;
-use super::layout::{document, facts, foreign, respond, table};
+use super::layout::{command, document, facts, foreign, respond, table};
 use crate::mapping::DescribedEntry;
 use crate::model::{Column, ColumnConstant, Table};
 use crate::view::{kind_in_words, local_time, options_in_words};
@@ -46,7 +46,7 @@ pub(super) fn answer(state: &PageState) -> Response {
         .chain(rules.scope.warnings().map(|words| words.to_string()))
         .collect();
     let body = html! {
-        p { "The mapping of the running daemon. " code.command { "learner-sync mapping check" } " checks the file." }
+        p { "The mapping of the running daemon. " (command("learner-sync mapping check", &app.config.path)) " checks the file." }
         (table("The attributes", &headers, entries))
         (facts(list))
         @if !warnings.is_empty() {

@@ -1,5 +1,7 @@
 //! `/`: the state of provisioning, as `learner-sync status` shows it.
 
+use std::path::Path;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -20,8 +22,7 @@ const FIRST: usize = 5;
 
 pub(super) async fn answer(state: PageState) -> Result<Response, PageError> {
     let record = state.observed.record.borrow().clone();
-    let last = record.clone();
-    let (app, clock) = (state.observed.app.borrow().clone(), state.observed.clock);
+    let (last, observed) = (record.clone(), state.clone());
     let made = reader::answer(state, async |source: Source| {
         let database = source.app.learners.place.to_string();
         let (look, history) = look(&source).await?;
@@ -32,15 +33,22 @@ pub(super) async fn answer(state: PageState) -> Result<Response, PageError> {
         let view = StatusView::live(&source.app.config, database, Some(record), found, source.now);
         Ok(respond(StatusCode::OK, document("Status", Some("/"), &page(&view, &history))))
     });
-    match made.await {
-        // What the daemon knows is shown without the database.
-        Err(PageError::Unreadable(error)) => {
-            let view = StatusView::recorded(last, Some(error), None, clock()).with_disk(&app.config);
-            let page = document("Status", Some("/"), &page(&view, &html! {}));
-            Ok(respond(StatusCode::SERVICE_UNAVAILABLE, page))
-        }
-        made => made,
-    }
+    // What the daemon knows is shown without the database.
+    let (error, is_answering) = match made.await {
+        Err(PageError::Unreadable(error)) => (error, true),
+        Err(PageError::TimedOut(error)) => (error, false),
+        made => return made,
+    };
+    let Source { app, now } = Source::new(&observed);
+    let message = error.clone();
+    let viewed = reader::apart(&observed, move || {
+        let view = StatusView::recorded(last, Some(error), None, now);
+        // A disk that does not answer is not asked again.
+        if is_answering { view.with_disk(&app.config) } else { view }
+    });
+    let Some(view) = viewed.await else { return Err(PageError::TimedOut(message)) };
+    let page = document("Status", Some("/"), &page(&view, &html! {}));
+    Ok(respond(StatusCode::SERVICE_UNAVAILABLE, page))
 }
 
 async fn look(source: &Source) -> Result<(DatabaseLook, Markup), StoreError> {
@@ -131,7 +139,7 @@ fn warnings(view: &StatusView) -> Markup {
                 h2 #warnings { "Warnings" }
                 ul {
                     @for (label, warning) in warnings {
-                        li { @if !label.is_empty() { (label) ": " } (with_commands(&warning)) }
+                        li { @if !label.is_empty() { (label) ": " } (with_commands(&warning, &view.config)) }
                     }
                 }
             }
@@ -140,10 +148,16 @@ fn warnings(view: &StatusView) -> Markup {
 }
 
 /// A text whose parts between backticks are commands.
-fn with_commands(text: &str) -> Markup {
+fn with_commands(text: &str, config: &Path) -> Markup {
     html! {
         @for (number, part) in text.split('`').enumerate() {
-            @if number % 2 == 1 { (command(part)) } @else { (foreign(part)) }
+            @if number % 2 == 0 {
+                (foreign(part))
+            } @else if part.starts_with("learner-sync ") {
+                (command(part, config))
+            } @else {
+                code { (foreign(part)) }
+            }
         }
     }
 }
@@ -151,7 +165,7 @@ fn with_commands(text: &str) -> Markup {
 fn users(view: &StatusView) -> Markup {
     let Some(summary) = &view.summary else { return html! {} };
     let ListedUsers { held, failing, skipped } = view.users();
-    let lists = view.overview.is_some();
+    let config = view.overview.as_ref().map(|_| &*view.config);
     let held_rows = || held.iter().take(FIRST).map(|user| held_row(user));
     let failing_rows =
         |users: &[&FailingUser]| users.iter().take(FIRST).map(|user| failing_row(user)).collect::<Vec<_>>();
@@ -164,42 +178,46 @@ fn users(view: &StatusView) -> Markup {
         }
         @if let Some((users, heading)) = StatusView::held_heading(summary) {
             section {
-                h2 { (with_commands(&heading)) }
+                h2 { (with_commands(&heading, &view.config)) }
                 @if !held.is_empty() { (table("Held users", &HELD_HEADERS, held_rows())) }
-                (others(users, held.len(), lists, Status::Held))
+                (others(users, held.len(), config, Status::Held))
             }
         }
         @if let Some((users, heading)) = StatusView::failing_heading(summary) {
             section {
-                h2 { (with_commands(&heading)) }
+                h2 { (with_commands(&heading, &view.config)) }
                 @if !failing.is_empty() { (table("Failing users", &FAILING_HEADERS, failing_rows(&failing))) }
-                (others(users, failing.len(), lists, Status::Failure))
+                (others(users, failing.len(), config, Status::Failure))
             }
         }
         @if let Some((users, heading)) = StatusView::skipped_heading(summary) {
             section {
-                h2 { (with_commands(&heading)) }
+                h2 { (with_commands(&heading, &view.config)) }
                 @if !skipped.is_empty() { (table("Skipped users", &FAILING_HEADERS, failing_rows(&skipped))) }
-                (others(users, skipped.len(), lists, Status::Skipped))
+                (others(users, skipped.len(), config, Status::Skipped))
             }
         }
         @if let Some(others) = StatusView::other_skipped(summary) { p { (others) } }
         @if summary.recreated > 0 {
-            @for line in recreated_in_words(summary.recreated) { p { (with_commands(&line)) } }
+            @for line in recreated_in_words(summary.recreated) { p { (with_commands(&line, &view.config)) } }
         }
     }
 }
 
-fn others(users: u64, listed: usize, lists: bool, status: Status) -> Markup {
+/// The users beyond the listed ones. Without `config`, none could be read.
+fn others(users: u64, listed: usize, config: Option<&Path>, status: Status) -> Markup {
     let others = users.saturating_sub(listed.min(FIRST) as u64);
     html! {
-        @if others > 0 && lists {
-            p {
-                "and " (others) " more; to list them: " (command("learner-sync status --all")) "; "
-                a href={ "/log?status=" (status) } { "their entries in the log" }
+        @if let Some(config) = config {
+            @if others > 0 {
+                p {
+                    "and " (others) " more; to list them: " (command("learner-sync status --all", config)) "; "
+                    a href={ "/log?status=" (status) } { "their entries in the log" }
+                }
             }
+        } @else {
+            p { "These users are listed when the learner database can be read again." }
         }
-        @if !lists { p { "These users are listed when the learner database can be read again." } }
     }
 }
 

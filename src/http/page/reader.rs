@@ -12,15 +12,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PageState;
 use super::layout::{document, respond};
+use super::query::link;
 use crate::runtime::App;
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
 use crate::store::{Access, Store, StoreError};
+use crate::view::shown;
 
 /// How long an answer waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long reading may take. With the turn, it ends before the listener closes the connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long other disk work may take after that.
+const AFTERWARDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -29,12 +33,14 @@ pub(super) enum PageError {
     BadRequest(String),
     /// The query is too long.
     TooLong,
-    /// There is no such page.
-    NotFound(String),
+    /// This text is not the id of a known user.
+    UnknownUser(String),
     /// Too many answers are being made.
     Busy,
     /// The learner database cannot be read.
     Unreadable(String),
+    /// The learner database, or the disk with it, does not answer.
+    TimedOut(String),
     /// A defect.
     Panicked,
 }
@@ -45,20 +51,36 @@ impl From<StoreError> for PageError {
     }
 }
 
+impl PageError {
+    /// The reason, for the log.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Unreadable(reason) | Self::TimedOut(reason) => reason,
+            _ => "the page could not be made",
+        }
+    }
+}
+
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
+        let mut search = None;
         let (status, title, message) = match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "Invalid address", message),
             Self::TooLong => {
                 let message = "the part of the address after ? is too long";
                 (StatusCode::URI_TOO_LONG, "Invalid address", message.to_owned())
             }
-            Self::NotFound(message) => (StatusCode::NOT_FOUND, "Not found", message),
+            Self::UnknownUser(user) => {
+                let address = link("/log", [("user", user.clone())].into_iter());
+                search = Some((address, format!("Search the log for {}", shown(&user))));
+                let message = "no user with this id is known to learner-sync";
+                (StatusCode::NOT_FOUND, "Not found", message.to_owned())
+            }
             Self::Busy => {
                 let message = "too many pages are being read at the moment; load this page again";
                 (StatusCode::SERVICE_UNAVAILABLE, "Busy", message.to_owned())
             }
-            Self::Unreadable(message) => {
+            Self::Unreadable(message) | Self::TimedOut(message) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The learner database cannot be read", message)
             }
             Self::Panicked => {
@@ -67,7 +89,8 @@ impl IntoResponse for PageError {
             }
         };
         let body = html! {
-            p { (crate::view::shown(&message)) }
+            p { (shown(&message)) }
+            @if let Some((address, text)) = search { p { a href=(address) { (text) } } }
             p { a href="/" { "Status" } " · " a href="/log" { "Log" } }
         };
         respond(status, document(title, None, &body))
@@ -113,8 +136,7 @@ where
         let _permit = permit;
         handle.block_on(async {
             let made = tokio::time::timeout(READ_TIMEOUT, make(source)).await;
-            let message = "it is locked or does not answer; load this page again, or narrow the search";
-            made.unwrap_or_else(|_| Err(PageError::Unreadable(message.to_owned())))
+            made.unwrap_or_else(|_| Err(unanswered()))
         })
     });
     // The thread cannot be stopped while a disk does not answer.
@@ -122,6 +144,30 @@ where
     match made {
         Ok(Ok(made)) => made,
         Ok(Err(_)) => Err(PageError::Panicked),
-        Err(_) => Err(PageError::Unreadable("its disk does not answer".to_owned())),
+        Err(_) => Err(PageError::TimedOut("its disk does not answer".to_owned())),
     }
+}
+
+/// The result of a part of an answer, which must not wait for ever.
+pub(super) async fn limited<T>(part: impl Future<Output = Result<T, StoreError>>) -> Result<T, PageError> {
+    let done = tokio::time::timeout(READ_TIMEOUT, part).await;
+    Ok(done.map_err(|_| unanswered())??)
+}
+
+fn unanswered() -> PageError {
+    let message = "it is locked or does not answer; load this page again, or narrow the search";
+    PageError::TimedOut(message.to_owned())
+}
+
+/// Does other disk work on a thread of its own, unless all of them are busy or the disk does not answer.
+pub(super) async fn apart<T: Send + 'static>(
+    state: &PageState,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let permit = Arc::clone(&state.pages).try_acquire_owned().ok()?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    tokio::time::timeout(AFTERWARDS_TIMEOUT, done).await.ok()?.ok()
 }

@@ -11,45 +11,44 @@ use super::log::ROWS;
 use super::query::{UserQuery, link};
 use super::reader::{self, PageError, Source};
 use crate::model::{Attribute, Column, EntraId};
-use crate::plan::LearnerRow;
+use crate::plan::{LearnerRow, REDACTED};
 use crate::runtime::configured_source;
-use crate::store::{LogRow, Store, StoreError};
+use crate::store::{ListPage, LogRow, Store, StoreError};
 use crate::view::{NOTHING, action_in_words, local_time, shown, value_text, with_ends};
 
 /// The most characters of a name in a title.
 const MAX_NAME: usize = 100;
 
-pub(super) async fn answer(state: PageState, user: &str, query: UserQuery) -> Result<Response, PageError> {
-    let unknown = || PageError::NotFound("no user with this id is known to learner-sync".to_owned());
+pub(super) async fn answer(state: PageState, user: String, query: UserQuery) -> Result<Response, PageError> {
     // Other forms of a GUID, such as one in braces, are not ids of Entra.
-    let is_same = |id: &EntraId| id.to_string().eq_ignore_ascii_case(user);
-    let user: EntraId = user.parse().ok().filter(is_same).ok_or_else(unknown)?;
+    let is_same = |id: &EntraId| id.to_string().eq_ignore_ascii_case(&user);
+    let Some(user) = user.parse().ok().filter(is_same) else { return Err(PageError::UnknownUser(user)) };
     reader::answer(state, async move |source: Source| {
         let store = source.open().await?;
         let found = read(&source, &store, user, query.after).await;
         // Only read, so nothing is lost.
         let _ = store.close().await;
-        let (learner, mut rows) = found?;
-        if learner.is_none() && rows.is_empty() && query.after.is_none() {
-            return Err(unknown());
+        let (learner, ListPage { rows, keys, has_more }) = found?;
+        if learner.is_none() && keys.is_none() && query.after.is_none() {
+            return Err(PageError::UnknownUser(user.to_string()));
         }
-        let name = name_of(user, learner.as_ref(), &rows);
-        let has_more = rows.len() > ROWS as usize;
-        rows.truncate(ROWS as usize);
+        let is_hidden = source.app.rules.mapping.redacted().contains(&Attribute::UserName);
+        let name = if is_hidden { None } else { name_of(learner.as_ref(), &rows) };
+        let name = name.unwrap_or_else(|| user.to_string());
         let body = html! {
             (learner_section(&source, user, learner.as_ref()))
             section aria-labelledby="history" {
                 h2 #history { "History" @if query.after.is_some() { ", continued" } }
                 @if rows.is_empty() { p { "No log entries; they may have expired." } }
                 ol.history { @for row in &rows { li { (entry(row)) } } }
-                @if has_more && let Some(last) = rows.last() {
+                @if has_more && let Some((_, last)) = keys {
                     nav.pager aria-label="More entries" {
-                        a rel="next" href=(link(&format!("/users/{user}"), [("after", last.id.to_string())].into_iter())) {
+                        a rel="next" href=(link(&format!("/users/{user}"), [("after", last.to_string())].into_iter())) {
                             "Later entries"
                         }
                     }
                 }
-                p { "On the command line: " (command(&format!("learner-sync log --user {user}"))) }
+                p { "On the command line: " (command(&format!("learner-sync log --user {user}"), &source.app.config.path)) }
             }
         };
         let title = format!("User {}", shown(&name));
@@ -58,12 +57,11 @@ pub(super) async fn answer(state: PageState, user: &str, query: UserQuery) -> Re
     .await
 }
 
-/// The present user name, or the last one in the log, or else the id.
-fn name_of(user: EntraId, learner: Option<&LearnerRow>, rows: &[LogRow]) -> String {
+/// The present user name, or the last one in the log.
+fn name_of(learner: Option<&LearnerRow>, rows: &[LogRow]) -> Option<String> {
     let now = learner.and_then(|learner| learner.values.text(Attribute::UserName).map(str::to_owned));
-    let logged = || rows.iter().rev().find_map(|row| row.user_name.clone());
-    let name = now.or_else(logged).unwrap_or_else(|| user.to_string());
-    name.chars().take(MAX_NAME).collect()
+    let logged = || rows.iter().rev().find_map(|row| row.user_name.clone().filter(|name| name != REDACTED));
+    Some(now.or_else(logged)?.chars().take(MAX_NAME).collect())
 }
 
 async fn read(
@@ -71,11 +69,11 @@ async fn read(
     store: &Store,
     user: EntraId,
     after: Option<i64>,
-) -> Result<(Option<LearnerRow>, Vec<LogRow>), StoreError> {
+) -> Result<(Option<LearnerRow>, ListPage<LogRow>), StoreError> {
     let name = configured_source(&source.app.config, &store.state().await?);
     let attributes: Vec<Attribute> = source.app.rules.mapping.attributes().collect();
     let mut learners = store.rows(&name, &[user], &attributes).await?;
-    let rows = store.log_of(user, after.unwrap_or(0), ROWS + 1).await?.rows;
+    let rows = store.user_page(user, after.unwrap_or(0), ROWS).await?;
     Ok((learners.remove(&user), rows))
 }
 
@@ -87,7 +85,7 @@ fn learner_section(source: &Source, user: EntraId, learner: Option<&LearnerRow>)
             p { "The user has no learner that is linked to this application." }
         };
     };
-    let external = source.app.config.learners.table.as_ref();
+    let (external, hidden) = (source.app.config.learners.table.as_ref(), source.app.rules.mapping.redacted());
     let state = match (outside, other_state, active) {
         (true, _, _) => "outside the limits of [learners.constants]",
         (_, true, _) => "in another state of the platform",
@@ -101,6 +99,8 @@ fn learner_section(source: &Source, user: EntraId, learner: Option<&LearnerRow>)
     let rows = values.iter().map(|(attribute, value)| {
         let value = match value {
             None => html! { span.note { (NOTHING) } },
+            // As in the log.
+            Some(_) if hidden.contains(&attribute) => html! { (REDACTED) },
             Some(value) => foreign(&with_ends(value)),
         };
         vec![html! { code { (attribute.path()) } }, html! { code { (foreign(column(attribute))) } }, value]

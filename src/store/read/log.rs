@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use self::page::push_conditions;
-pub use self::page::{LogPage, PagePosition};
+pub use self::page::{ListPage, PagePosition};
 use crate::model::{
     Action, Attribute, EntraId, LearnerId, Phase, Reason, RowSubject, Status, UnreadableRow, home_name,
     stored_name_prefix,
@@ -145,6 +145,14 @@ pub struct RowPage<R> {
     pub ids: Vec<i64>,
 }
 
+impl<R> RowPage<R> {
+    fn sorted<K: Ord>(mut self, key: impl Fn(&R) -> K) -> Self {
+        self.rows.sort_unstable_by_key(key);
+        self.ids.sort_unstable();
+        self
+    }
+}
+
 /// A user name, folded, in the forms that the log may have. The learner of a guest has the name in the home tenant, unless
 /// the mapping says otherwise.
 struct UserNames {
@@ -185,19 +193,11 @@ impl Store {
         }
         push_conditions(&mut statement, filter);
         filter.range.push(&mut statement, "at");
-        self.log_rows(statement).await
+        let page = self.log_rows(statement).await?;
+        Ok(page.sorted(|row| row.id))
     }
 
-    /// The first `limit` rows of one user after the row with the id `after`.
-    pub async fn log_of(&self, user: EntraId, after: i64, limit: u32) -> Result<RowPage<LogRow>, StoreError> {
-        let mut statement = Statement::new(format!("{LOG_ROWS} WHERE entra_id = "));
-        statement.push_bind(user);
-        let range = RowRange { after: Some(after), limit: Some(limit), ..RowRange::default() };
-        range.push(&mut statement, "at");
-        self.log_rows(statement).await
-    }
-
-    /// The rows that a statement with the columns of [`LOG_ROWS`] returns.
+    /// The rows that a statement with the columns of [`LOG_ROWS`] returns, in its order.
     async fn log_rows(&self, statement: Statement<'_>) -> Result<RowPage<LogRow>, StoreError> {
         let read = |row: &SqlRow| {
             Ok(LogRow {
@@ -217,7 +217,7 @@ impl Store {
                 phase: phase_at(row, 13)?,
             })
         };
-        self.page(statement, read, "provisioning_log").await
+        self.ordered_page(statement, read, "provisioning_log").await
     }
 
     /// The linked users whose learner has this name now, or who have this object id.
@@ -316,14 +316,21 @@ impl Store {
                 detail: row.foreign_text(4)?.map(Cow::into_owned),
             })
         };
-        self.page(statement, read, "audit_log").await
+        let page = self.ordered_page(statement, read, "audit_log").await?;
+        Ok(page.sorted(|row| row.id))
     }
 
     /// The cycles of every source. A row that cannot be read is left out and reported.
     pub async fn cycles(&self, range: RowRange) -> Result<RowPage<CycleRow>, StoreError> {
+        let page = self.ordered_cycles(range).await?;
+        Ok(page.sorted(|row| row.id))
+    }
+
+    /// The same rows in the order of the statement: backwards, unless they are those after another one.
+    async fn ordered_cycles(&self, range: RowRange) -> Result<RowPage<CycleRow>, StoreError> {
         let mut statement = Statement::new("SELECT * FROM sync_cycles WHERE id > 0");
         range.push(&mut statement, "started_at");
-        self.page(statement, cycle_row, "sync_cycles").await
+        self.ordered_page(statement, cycle_row, "sync_cycles").await
     }
 
     /// The last cycles of `source` that have ended, newest first.
@@ -335,8 +342,8 @@ impl Store {
         self.query_readable(statement.bind(source).bind(i64::from(limit)), cycle_row, unreadable).await
     }
 
-    /// Rows whose key, a number, is the column `id`.
-    async fn page<R>(
+    /// Rows whose key, a number, is the column `id`, in the order of the statement.
+    async fn ordered_page<R>(
         &self,
         statement: Statement<'_>,
         read: impl Fn(&SqlRow) -> Result<R, DbError>,
@@ -344,16 +351,12 @@ impl Store {
     ) -> Result<RowPage<R>, StoreError> {
         let ids = RefCell::new(Vec::new());
         let read = |row: &SqlRow| {
-            let id: i64 = row.get("id")?;
-            ids.borrow_mut().push(id);
-            Ok((id, read(row)?))
+            ids.borrow_mut().push(row.get("id")?);
+            read(row)
         };
         let unreadable = |row: &SqlRow, column| numbered(row, column, table);
-        let mut rows: Vec<(i64, R)> = self.query_readable(statement, read, unreadable).await?;
-        rows.sort_unstable_by_key(|(id, _)| *id);
-        let mut ids = ids.into_inner();
-        ids.sort_unstable();
-        Ok(RowPage { rows: rows.into_iter().map(|(_, row)| row).collect(), ids })
+        let rows: Vec<R> = self.query_readable(statement, read, unreadable).await?;
+        Ok(RowPage { rows, ids: ids.into_inner() })
     }
 }
 

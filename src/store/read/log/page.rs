@@ -3,10 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{LOG_ROWS, LogFilter, LogRow, RowPage};
-use crate::model::{Action, Reason, Status};
-use crate::store::cycles::CycleId;
-use crate::store::db::{Dialect, Statement};
+use super::{LOG_ROWS, LogFilter, LogRow, RowPage, RowRange};
+use crate::model::{Action, EntraId, Reason, Status};
+use crate::store::cycles::{CycleId, CycleRow};
+use crate::store::db::{Dialect, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -22,13 +22,48 @@ pub enum PagePosition {
     After(i64),
 }
 
+impl PagePosition {
+    /// The rows of a page in the order of their ids, and one more, which says whether there are others.
+    fn range(self, limit: u32) -> RowRange {
+        let all = RowRange { limit: Some(limit.saturating_add(1)), ..RowRange::default() };
+        match self {
+            Self::Newest => all,
+            Self::Before(id) => RowRange { before: Some(id), ..all },
+            Self::After(id) => RowRange { after: Some(id), ..all },
+        }
+    }
+}
+
 /// The rows of a page.
-#[derive(Debug)]
-pub struct LogPage {
+#[derive(Debug, PartialEq, Eq)]
+pub struct ListPage<R> {
     /// The readable rows, oldest first.
-    pub rows: Vec<LogRow>,
+    pub rows: Vec<R>,
+    /// The ids of the oldest and the newest row, which may be unreadable; none on an empty page.
+    pub keys: Option<(i64, i64)>,
     /// Whether there are others beyond them, in the direction in which the page was read.
     pub has_more: bool,
+}
+
+impl<R> ListPage<R> {
+    const fn empty() -> Self {
+        Self { rows: Vec::new(), keys: None, has_more: false }
+    }
+
+    /// The first `limit` rows that a statement with one row more returned in the order of `position`. Rows that cannot be
+    /// read count as well, because others may be beyond them.
+    fn cut(page: RowPage<R>, position: PagePosition, limit: u32, id: impl Fn(&R) -> i64) -> Self {
+        let RowPage { mut rows, mut ids } = page;
+        let surplus = ids.get(limit as usize).copied();
+        ids.truncate(limit as usize);
+        rows.retain(|row| Some(id(row)) != surplus);
+        if !matches!(position, PagePosition::After(_)) {
+            ids.reverse();
+            rows.reverse();
+        }
+        let keys = ids.first().copied().zip(ids.last().copied());
+        Self { rows, keys, has_more: surplus.is_some() }
+    }
 }
 
 /// The times and the place in the order that limit every row of the page.
@@ -36,7 +71,7 @@ struct PageBounds {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     /// The row after or before which the page begins.
-    cursor: Option<(Timestamp, i64)>,
+    cursor: Option<(SqlValue<'static>, i64)>,
     is_ascending: bool,
     limit: i64,
     dialect: Dialect,
@@ -60,20 +95,26 @@ impl Store {
         filter: &LogFilter,
         position: PagePosition,
         limit: u32,
-    ) -> Result<LogPage, StoreError> {
+    ) -> Result<ListPage<LogRow>, StoreError> {
         let Some(statement) = self.page_statement(LOG_ROWS, filter, position, limit).await? else {
-            return Ok(LogPage { rows: Vec::new(), has_more: false });
+            return Ok(ListPage::empty());
         };
-        let limit = limit as usize;
-        let RowPage { mut rows, ids } = self.log_rows(statement).await?;
-        let has_more = ids.len() > limit;
-        rows.sort_by_key(|row| (row.at, row.id));
-        let surplus = rows.len().saturating_sub(limit);
-        match position {
-            PagePosition::After(_) => rows.truncate(limit),
-            PagePosition::Newest | PagePosition::Before(_) => drop(rows.drain(..surplus)),
-        }
-        Ok(LogPage { rows, has_more })
+        Ok(ListPage::cut(self.log_rows(statement).await?, position, limit, |row| row.id))
+    }
+
+    /// The first `limit` rows of one user after the row with the id `after`.
+    pub async fn user_page(&self, user: EntraId, after: i64, limit: u32) -> Result<ListPage<LogRow>, StoreError> {
+        let mut statement = Statement::new(format!("{LOG_ROWS} WHERE entra_id = "));
+        statement.push_bind(user);
+        let position = PagePosition::After(after);
+        position.range(limit).push(&mut statement, "at");
+        Ok(ListPage::cut(self.log_rows(statement).await?, position, limit, |row| row.id))
+    }
+
+    /// The cycles of every source at `position`, at most `limit`.
+    pub async fn cycles_page(&self, position: PagePosition, limit: u32) -> Result<ListPage<CycleRow>, StoreError> {
+        let cycles = self.ordered_cycles(position.range(limit)).await?;
+        Ok(ListPage::cut(cycles, position, limit, |row| row.id.0))
     }
 
     /// The statement for a page and one more row, which begins with `select`; none when no row can match.
@@ -129,11 +170,16 @@ impl Store {
     }
 
     /// The time of the row with this id, or of the last one before it.
-    async fn time_of_row(&self, id: i64) -> Result<Option<Timestamp>, StoreError> {
+    async fn time_of_row(&self, id: i64) -> Result<Option<SqlValue<'static>>, StoreError> {
         let statement = Statement::new("SELECT at FROM provisioning_log WHERE id <= $1 ORDER BY id DESC LIMIT 1");
-        let row = self.connection().await.optional_row(statement.bind(id)).await?;
-        // A time that cannot be read is reported by another read.
-        Ok(row.and_then(|row| row.time(0, "provisioning_log.at").ok()))
+        let mut connection = self.connection().await;
+        let Some(row) = connection.optional_row(statement.bind(id)).await? else { return Ok(None) };
+        if let Ok(at) = row.time(0, "provisioning_log.at") {
+            return Ok(Some(at.into()));
+        }
+        // Also a text that is not a time has its place in the order of SQLite.
+        let text = row.foreign_text(0)?.map(|text| text.into_owned());
+        Ok(text.filter(|_| connection.dialect() == Dialect::Sqlite).map(SqlValue::from))
     }
 
     /// The first and the last time of the rows of a cycle.
@@ -179,7 +225,7 @@ impl PageBounds {
 
     /// SQLite finds the place of the cursor by its time alone, and would read all rows of that time.
     fn places(&self) -> &'static [Beyond] {
-        match (self.cursor, self.dialect) {
+        match (&self.cursor, self.dialect) {
             (Some(_), Dialect::Sqlite) => &[Beyond::SameTime, Beyond::OtherTimes],
             (Some(_), Dialect::Postgres) | (None, _) => &[Beyond::Both],
         }
@@ -195,7 +241,7 @@ impl PageBounds {
     }
 
     fn push_place(&self, statement: &mut Statement<'_>, place: Beyond) {
-        let Some((at, id)) = self.cursor else { return };
+        let Some((at, id)) = self.cursor.clone() else { return };
         let operator = if self.is_ascending { ">" } else { "<" };
         match place {
             Beyond::SameTime => {
@@ -270,6 +316,25 @@ mod tests {
         let statement = store.page_statement(&select, filter, position, 100).await.unwrap().unwrap();
         let rows = store.connection().await.rows(statement).await.unwrap();
         rows.iter().map(|row| row.text("detail", "detail").unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_counts_on_its_page() {
+        let cut = |ids: &[i64], readable: &[i64], position| {
+            ListPage::cut(RowPage { rows: readable.to_vec(), ids: ids.to_vec() }, position, 2, |id| *id)
+        };
+        for (ids, readable, position, rows, keys, has_more) in [
+            (&[9, 8, 7][..], &[9, 8, 7][..], PagePosition::Newest, &[8, 9][..], Some((8, 9)), true),
+            (&[9, 8, 7], &[9, 7], PagePosition::Newest, &[9], Some((8, 9)), true),
+            (&[9, 8, 7], &[9, 8], PagePosition::Before(10), &[8, 9], Some((8, 9)), true),
+            (&[9, 8, 7], &[], PagePosition::Newest, &[], Some((8, 9)), true),
+            (&[7, 8, 9], &[8, 9], PagePosition::After(6), &[8], Some((7, 8)), true),
+            (&[7, 8], &[8], PagePosition::After(6), &[8], Some((7, 8)), false),
+            (&[], &[], PagePosition::Newest, &[], None, false),
+        ] {
+            let expected = ListPage { rows: rows.to_vec(), keys, has_more };
+            assert_eq!(cut(ids, readable, position), expected, "{ids:?} {readable:?} {position:?}");
+        }
     }
 
     #[tokio::test]
