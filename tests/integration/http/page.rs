@@ -134,13 +134,13 @@ async fn unusual_addresses_are_refused_with_a_reason() {
     let below = format!("/users/{id}/");
     for (path, status, words) in [
         ("/users/00000000-0000-4000-8000-0000000000ff", 404, "no user with this id"),
-        ("/users/ada@example.org", 404, "no user with this id"),
+        ("/users/ada@example.org", 404, "href=\"/log?user=ada%40example%2Eorg\""),
         ("/users/..", 404, ""),
         ("/users/%2e%2e", 404, ""),
         ("/users/%2e%2e%2flog", 404, ""),
         ("/users/", 404, ""),
         ("/users", 404, ""),
-        ("/users/%ff", 400, ""),
+        ("/users/%ff", 400, "the id of the user is not text in UTF-8"),
         ("/users/%00", 404, ""),
         ("/users/<script>", 400, ""),
         (&upper, 200, "create: assigned"),
@@ -162,6 +162,7 @@ async fn unusual_addresses_are_refused_with_a_reason() {
         ("/log?cycle=0x1", 400, "cycle: must be a number"),
         ("/log?cycle=9999999999999999999", 400, "cycle: must be a number"),
         ("/log?since=yesterday", 400, "since: not a time"),
+        ("/log?since=yesterday", 400, "value=\"yesterday\""),
         ("/log?user=a&user=b", 400, "given twice"),
         ("/log?user=%ff", 400, "not UTF-8"),
         ("/log?before=-1", 400, "before: must be a number"),

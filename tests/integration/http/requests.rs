@@ -102,7 +102,12 @@ async fn a_token_protects_everything_but_health() {
     assert_eq!(served.get_with("/metrics", "Authorization: Bearer open-sesame").status, 401);
     assert_eq!(served.get_with("/metrics", "Authorization: Bearer close-sesame").status, 200);
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(served.get_with("/metrics", "Authorization: Bearer close-sesame").status, 503);
+    for _ in 0..3 {
+        assert_eq!(served.get_with("/metrics", "Authorization: Bearer close-sesame").status, 503);
+    }
+    assert_eq!(served.daemon.log().matches("http.token_file: cannot read").count(), 1);
+    let checked = served.world.run_program(&["check"], 1);
+    assert!(checked.stdout.contains("FAIL http token"), "{checked:?}");
     served.daemon.signal(Signal::HUP);
     served.daemon.logged("configuration not reloaded, the old one stays", 1).await;
     assert_eq!(served.get("/healthz").status, 200);

@@ -1,11 +1,11 @@
 //! What the pages show: the words and numbers of the commands, and no text that a browser would run.
 
-use graph_sim::User;
+use graph_sim::{Fault, Gate, User};
 use rustix::process::Signal;
 
 use super::{paged, status};
 use crate::database::{apply, on_both};
-use crate::program::users;
+use crate::program::{eventually, users};
 use crate::world::World;
 
 /// The text of a page as a reader sees it.
@@ -93,8 +93,23 @@ async fn held_and_failing_users_are_counted_and_the_first_are_listed() {
         assert!(seen.contains(words), "{words}\n{seen}");
     }
     assert_eq!(body.matches("would deactivate").count(), 5);
-    assert!(body.contains("<code class=\"command\">learner-sync approve</code>"), "{body}");
-    assert!(body.contains("<code class=\"command\">learner-sync status --all</code>"), "{body}");
+    // The commands read the configuration of this daemon.
+    let config = served.world.path("learner-sync.toml");
+    for words in ["approve", "status --all"] {
+        let command = format!("<code class=\"command\">learner-sync {words} --config {}</code>", config.display());
+        assert!(body.contains(&command), "{command}\n{body}");
+    }
+    let gate = Gate::new();
+    served.world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    served.daemon.signal(Signal::USR1);
+    gate.reached().await;
+    eventually("the progress is shown beside the state", async || {
+        let seen = text(&served.page("/").body);
+        (seen.contains("State: held") && seen.contains("Running cycle: reading users")).then_some(())
+    })
+    .await;
+    gate.release();
+    served.world.cycles_ended(3).await;
     served.world.run_program(&["pause"], 0);
     let seen = text(&served.page("/").body);
     assert!(seen.contains("State: paused") && seen.contains("learner-sync resume"), "{seen}");

@@ -137,6 +137,45 @@ async fn no_entry_is_lost_when_many_have_one_time_or_a_clock_went_back() {
 }
 
 #[apply(on_both)]
+async fn rows_that_cannot_be_read_end_no_list() {
+    let served = paged(World::start(users(1).0).await).await;
+    let world = &served.world;
+    let id = world.value("SELECT entra_id FROM sync_links").await;
+    let row = format!(
+        "INSERT INTO provisioning_log (cycle_id, at, action, status, entra_id, reason, changes)
+         VALUES (1, '2026-03-01T08:00:00Z', 'update', 'success', '{id}', 'drift', '[]');"
+    );
+    world.execute(&row.repeat(250)).await;
+    let cycle = "INSERT INTO sync_cycles (source, trigger, started_at) SELECT source, trigger, started_at
+                 FROM sync_cycles WHERE id = 1;";
+    world.execute(&cycle.repeat(150)).await;
+    // On both sides of the ends of pages.
+    for place in [99, 100, 199] {
+        let damaged = format!("SELECT id FROM provisioning_log ORDER BY at DESC, id DESC LIMIT 1 OFFSET {place}");
+        world.execute(&format!("UPDATE provisioning_log SET reason = 'nonsense' WHERE id = ({damaged})")).await;
+    }
+    world.execute("UPDATE sync_cycles SET trigger = 'nonsense' WHERE id IN (51, 52)").await;
+    let user = format!("/users/{id}");
+    for (path, next, cell, rows) in [
+        ("/log", "Older", "data-label=\"id\"", 248),
+        ("/cycles", "Older", "data-label=\"cycle\"", 149),
+        (&*user, "Later entries", "<article", 248),
+    ] {
+        let (mut seen, mut path) = (0, path.to_owned());
+        loop {
+            let body = served.page(&path).body;
+            seen += body.matches(cell).count();
+            match link(&body, next) {
+                Some(next) => path = next,
+                None => break,
+            }
+        }
+        assert_eq!(seen, rows, "{path}");
+    }
+    served.daemon.stop().await;
+}
+
+#[apply(on_both)]
 async fn the_download_equals_the_command() {
     let served = paged(World::start(users(3).0).await).await;
     let world = &served.world;
