@@ -103,7 +103,7 @@ impl Notifier {
     /// Sends `message` by `channel`.
     ///
     /// # Errors
-    /// Why the channel has not accepted it. A channel that is no longer configured accepts everything.
+    /// Why the channel has not accepted it.
     pub async fn send(
         &self,
         channel: NotificationChannel,
@@ -113,7 +113,9 @@ impl Notifier {
         match (channel, &self.webhook, &self.mailer) {
             (NotificationChannel::Webhook, Some(webhook), _) => webhook.send(message, now).await,
             (NotificationChannel::Mail, _, Some(mailer)) => mailer.send(message).await,
-            (NotificationChannel::Webhook, None, _) | (NotificationChannel::Mail, _, None) => Ok(()),
+            (NotificationChannel::Webhook, None, _) | (NotificationChannel::Mail, _, None) => {
+                Err(DeliveryError::new("it is not configured", "learner-sync guide monitoring"))
+            }
         }
     }
 

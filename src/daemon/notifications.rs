@@ -88,7 +88,7 @@ async fn serve(mut receiver: mpsc::UnboundedReceiver<Work>) {
             None => None,
         };
         let Some(app) = &app else { continue };
-        let wait = handle_notifications(app, &mut memory, news.as_ref(), (app.clock)()).await;
+        let wait = handle_notifications(app, &mut memory, news.as_ref(), &app.clock).await;
         next = wait.map(|wait| Instant::now() + wait);
     }
 }

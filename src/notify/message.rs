@@ -181,9 +181,10 @@ fn command(cause: NotificationCause) -> &'static str {
     }
 }
 
-/// A foreign text on one line, without what a chat would take for a mention or a link.
+/// A foreign text on one line that calls nobody in a chat: Slack writes mentions in angle brackets, and others with `@`.
+/// A chat may still show its Markdown.
 fn harmless(text: &str) -> String {
-    visible(text).replace('<', "‹").replace('>', "›")
+    visible(text).replace('<', "‹").replace('>', "›").replace('@', "@\u{200B}")
 }
 
 #[cfg(test)]
@@ -204,7 +205,7 @@ mod tests {
     fn held(count: u64) -> Notification {
         let user = |number| NotifiedUser {
             id: EntraId::from_bytes([number; 16]),
-            name: Some(format!("<!here> ada{number}\n")),
+            name: Some(format!("<!here> @everyone ada{number}\n")),
         };
         Notification {
             since: Some(at()),
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(with["users"][0]["id"], "01010101-0101-0101-0101-010101010101");
         let text = with["text"].as_str().unwrap();
         // A name must not call everybody in a channel, or add a line.
-        assert!(text.contains("‹!here› ada1") && !text.contains('<'), "{text}");
+        assert!(text.contains("‹!here› @\u{200B}everyone ada1") && !text.contains('<'), "{text}");
         assert_eq!(text.lines().count(), 4, "{text}");
     }
 }

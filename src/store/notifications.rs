@@ -77,6 +77,14 @@ impl Store {
         self.write(async |connection| Ok(connection.execute(statement).await? == 1)).await
     }
 
+    /// Drops the unsent messages of `source`.
+    pub async fn drop_unsent_notifications(&self, source: &str) -> Result<(), StoreError> {
+        let mut statement = Statement::new("UPDATE sync_notifications SET message = ");
+        statement.push_bind(message(None)).push(", attempts = 0, next_attempt_at = NULL, error = NULL WHERE source = ");
+        statement.push_bind(source).push(" AND next_attempt_at IS NOT NULL");
+        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
+    }
+
     /// Records the result of an attempt at the message of the time `at`; `None` when every channel has accepted it.
     pub async fn record_attempt(
         &self,
@@ -92,7 +100,8 @@ impl Store {
         statement.push(", error = ").push_bind(left.and_then(|left| left.error.as_deref()));
         statement.push(" WHERE source = ").push_bind(source).push(" AND cause = ").push_bind(cause.to_string());
         // A newer message about the cause has attempts of its own.
-        statement.push(" AND notified_at = ").push_bind(at);
+        // One that was dropped meanwhile stays dropped.
+        statement.push(" AND next_attempt_at IS NOT NULL AND notified_at = ").push_bind(at);
         self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
     }
 }

@@ -7,6 +7,7 @@ mod webhook;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::notify::CycleResult;
@@ -54,9 +55,19 @@ fn failed() -> CycleNews {
     news(CycleResult::Failed { since: Some(now()), error: "Graph answered 503".to_owned() })
 }
 
+/// What a daemon does after a cycle, at this time.
+async fn look(
+    app: &App,
+    memory: &mut NotificationMemory,
+    news: Option<&CycleNews>,
+    now: Timestamp,
+) -> Option<Duration> {
+    handle_notifications(app, memory, news, &|| now).await
+}
+
 /// What a daemon does after a cycle that was started again since the last one.
 async fn after_restart(app: &App, news: Option<&CycleNews>, now: Timestamp) {
-    handle_notifications(app, &mut NotificationMemory::default(), news, now).await;
+    look(app, &mut NotificationMemory::default(), news, now).await;
 }
 
 #[apply(on_both)]
@@ -86,19 +97,19 @@ async fn an_unsent_message_is_tried_again_after_longer_and_longer_waits_and_a_re
     let app = world.app();
     let (mut memory, begun) = (NotificationMemory::default(), now());
     receiver.answer([500, 503, 429]);
-    let wait = handle_notifications(&app, &mut memory, Some(&failed()), begun).await.unwrap();
+    let wait = look(&app, &mut memory, Some(&failed()), begun).await.unwrap();
     assert_eq!((wait.as_secs(), receiver.requests().len()), (60, 1));
     // Another cycle does not shorten the wait, and neither does a restart.
-    handle_notifications(&app, &mut memory, Some(&failed()), begun + MINUTE / 2).await;
+    look(&app, &mut memory, Some(&failed()), begun + MINUTE / 2).await;
     after_restart(&app, None, begun + MINUTE - SignedDuration::from_secs(1)).await;
     assert_eq!(receiver.requests().len(), 1);
     after_restart(&app, None, begun + MINUTE).await;
     assert_eq!(receiver.requests().len(), 2);
     after_restart(&app, None, begun + MINUTE * 2).await;
     assert_eq!(receiver.requests().len(), 2);
-    let wait = handle_notifications(&app, &mut memory, None, begun + MINUTE * 3).await.unwrap();
+    let wait = look(&app, &mut memory, None, begun + MINUTE * 3).await.unwrap();
     assert_eq!((wait.as_secs(), receiver.requests().len()), (240, 3));
-    assert_eq!(handle_notifications(&app, &mut memory, None, begun + MINUTE * 7).await, None);
+    assert_eq!(look(&app, &mut memory, None, begun + MINUTE * 7).await, None);
     assert_eq!(receiver.events(), ["failing"; 4]);
     let texts: Vec<_> = receiver.requests().iter().map(|request| request.json()["at"].clone()).collect();
     assert!(texts.iter().all(|at| *at == texts[0]), "{texts:?}");
@@ -120,10 +131,7 @@ async fn two_daemons_on_one_server_send_each_message_once() {
             0 => (failed(), "failing"),
             _ => (news(CycleResult::Completed), "recovered"),
         };
-        tokio::join!(
-            handle_notifications(&one, &mut memories.0, Some(&result), at),
-            handle_notifications(&two, &mut memories.1, Some(&result), at),
-        );
+        tokio::join!(look(&one, &mut memories.0, Some(&result), at), look(&two, &mut memories.1, Some(&result), at),);
         assert_eq!(receiver.events(), [event], "round {round}");
         receiver.clear();
         at += MINUTE * 60 * 24;
@@ -131,16 +139,10 @@ async fn two_daemons_on_one_server_send_each_message_once() {
     // An unsent message is tried by one of them.
     receiver.answer([500]);
     let result = failed();
-    tokio::join!(
-        handle_notifications(&one, &mut memories.0, Some(&result), at),
-        handle_notifications(&two, &mut memories.1, Some(&result), at),
-    );
+    tokio::join!(look(&one, &mut memories.0, Some(&result), at), look(&two, &mut memories.1, Some(&result), at),);
     assert_eq!(receiver.events(), ["failing"]);
     at += MINUTE;
-    tokio::join!(
-        handle_notifications(&one, &mut memories.0, None, at),
-        handle_notifications(&two, &mut memories.1, None, at),
-    );
+    tokio::join!(look(&one, &mut memories.0, None, at), look(&two, &mut memories.1, None, at),);
     assert_eq!(receiver.events(), ["failing"; 2]);
 }
 
@@ -155,16 +157,52 @@ async fn a_message_about_an_unavailable_database_is_sent_without_it_and_written_
     std::fs::rename(&file, &moved).unwrap();
     let mut memory = NotificationMemory::default();
     let standby = CycleNews { is_standby: true, ..failed() };
-    handle_notifications(&app, &mut NotificationMemory::default(), Some(&standby), now()).await;
+    let mut own = NotificationMemory::default();
+    look(&app, &mut own, Some(&standby), now()).await;
+    look(&app, &mut own, Some(&standby), now() + MINUTE * 40).await;
     assert_eq!(receiver.events(), [""; 0], "the other daemon sends it");
+    look(&app, &mut own, Some(&standby), now() + MINUTE * 41).await;
+    assert_eq!(receiver.events(), ["failing"], "the other daemon is lost together with the learner database");
+    receiver.clear();
     for _ in 0..3 {
-        handle_notifications(&app, &mut memory, Some(&failed()), now()).await;
+        look(&app, &mut memory, Some(&failed()), now()).await;
     }
     assert_eq!(receiver.events(), ["failing"]);
     assert!(!file.exists(), "the file was created");
     std::fs::rename(&moved, &file).unwrap();
-    handle_notifications(&app, &mut memory, Some(&news(CycleResult::Completed)), now() + MINUTE).await;
+    look(&app, &mut memory, Some(&news(CycleResult::Completed)), now() + MINUTE).await;
     assert_eq!(receiver.events(), ["failing", "recovered"]);
     after_restart(&app, Some(&failed()), now() + MINUTE * 2).await;
     assert_eq!(receiver.events(), ["failing", "recovered"]);
+}
+
+#[apply(on_both)]
+async fn a_message_waits_for_a_daemon_that_has_its_channel_and_for_none_when_no_channel_is_left() {
+    let mut world = World::start(users(1).0).await;
+    world.cycle().await;
+    let receiver = Receiver::start();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    drop(silent);
+    configure_webhook(
+        &world,
+        &receiver,
+        &format!("smtp_url = \"smtp://127.0.0.1:{port}\"\nfrom = \"sync@example.org\"\nto = [\"ops@example.org\"]\n"),
+    );
+    receiver.answer([500]);
+    after_restart(&world.app(), Some(&failed()), now()).await;
+    // This one has no mail.
+    configure_webhook(&world, &receiver, "");
+    let app = world.app();
+    let mut memory = NotificationMemory::default();
+    assert_eq!(look(&app, &mut memory, None, now() + MINUTE * 5).await, None);
+    assert_eq!(look(&app, &mut memory, None, now() + MINUTE * 100).await, None);
+    assert_eq!(receiver.events(), ["failing"; 2]);
+    let unsent = "SELECT count(*) FROM sync_notifications WHERE next_attempt_at IS NOT NULL";
+    assert_eq!(world.value(unsent).await, "1");
+    world.configure("");
+    look(&world.app(), &mut NotificationMemory::default(), None, now() + MINUTE * 100).await;
+    assert_eq!(world.value(unsent).await, "1", "the first cycle comes before");
+    look(&world.app(), &mut NotificationMemory::default(), Some(&failed()), now() + MINUTE * 100).await;
+    assert_eq!(world.value(unsent).await, "0");
 }
