@@ -338,6 +338,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_rows_before_one_without_a_time_are_found() {
+        let store = Store::in_memory().await.unwrap();
+        for (id, at) in [(1, "2026-03-02T08:00:00Z"), (2, "2026-03-02T08:00:00Z"), (3, "nonsense")] {
+            let row = format!(
+                "INSERT INTO provisioning_log (id, cycle_id, at, action, status, entra_id, reason)
+                 VALUES ({id}, 1, '{at}', 'update', 'success', '00000000-0000-4000-8000-000000000001', 'drift')"
+            );
+            store.connection().await.script(&row).await.unwrap();
+        }
+        for (position, keys, readable, has_more) in [
+            (PagePosition::Newest, (3, 3), 0, true),
+            (PagePosition::Before(3), (2, 2), 1, true),
+            (PagePosition::Before(2), (1, 1), 1, false),
+            (PagePosition::After(2), (3, 3), 0, false),
+        ] {
+            let page = store.log_page(&LogFilter::default(), position, 1).await.unwrap();
+            assert_eq!((page.keys, page.rows.len(), page.has_more), (Some(keys), readable, has_more), "{position:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_index_finds_the_rows_of_every_page() {
         let store = Store::in_memory().await.unwrap();
         let at: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();

@@ -3,8 +3,9 @@
 use graph_sim::{Fault, Gate, User};
 use rustix::process::Signal;
 
-use super::{paged, status};
+use super::{page_with_token, paged, status};
 use crate::database::{apply, on_both};
+use crate::http::Served;
 use crate::program::{eventually, users};
 use crate::world::World;
 
@@ -113,6 +114,32 @@ async fn held_and_failing_users_are_counted_and_the_first_are_listed() {
     served.world.run_program(&["pause"], 0);
     let seen = text(&served.page("/").body);
     assert!(seen.contains("State: paused") && seen.contains("learner-sync resume"), "{seen}");
+    served.daemon.stop().await;
+}
+
+/// A mapping that hides names, addresses and departments.
+const HIDING: &str = r#"[mapping]
+userName = "Redact([userPrincipalName])"
+'emails[type eq "work"].value' = "Redact([mail])"
+active = 'Switch([IsSoftDeleted], , "False", "True", "True", "False")'
+"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department" = "Redact([department])"
+"#;
+
+#[tokio::test]
+async fn values_that_the_mapping_hides_are_hidden_on_the_page_of_a_user() {
+    let world = World::start(users(1).0).await;
+    let configuration = page_with_token(&world);
+    world.configure(&format!("{configuration}\n{HIDING}"));
+    let served = Served::start_in(world).await;
+    let id = served.world.value("SELECT entra_id FROM sync_links").await;
+    let name = served.world.value("SELECT user_name FROM learners").await;
+    // A row from before they were hidden.
+    served.world.execute(&format!("UPDATE provisioning_log SET user_name = '{name}'")).await;
+    let body = served.page(&format!("/users/{id}")).body;
+    let (head, history) = body.split_once("id=\"history\"").unwrap();
+    assert!(!head.contains(&name) && !head.contains("Research"), "{head}");
+    assert!(head.contains(&format!("<h1>User {id}</h1>")) && head.contains("[Redact]"), "{head}");
+    assert!(!history.contains("Research"), "{history}");
     served.daemon.stop().await;
 }
 
