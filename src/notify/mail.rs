@@ -11,10 +11,11 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::error::DeliveryError;
 use super::message::Message;
-use super::secrets::SecretFile;
+use super::secrets::{SecretFile, read_aside};
 use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::files::SecretKind;
 use crate::model::{chain, visible, without_personal_data};
@@ -53,19 +54,47 @@ impl Header for AutoSubmitted {
 }
 
 impl Mailer {
-    /// Sends a message to all addresses.
+    /// Sends a message to each address, so that a refused one does not stop the others. One accepted mail is enough.
     pub(super) async fn send(&self, message: &Message) -> Result<(), DeliveryError> {
-        let mail = self.mail(message)?;
-        let password = self.password()?;
-        let transport = self.transport(password.as_ref())?;
-        match tokio::time::timeout(DEADLINE, transport.send(mail)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.refused(&error, password.as_ref())),
-            Err(_) => Err(DeliveryError::new(
-                format!("the mail server {} did not answer within {} s", self.config.host, DEADLINE.as_secs()),
-                "it is tried again; check notify.smtp_url and the firewall",
-            )),
+        let (mailer, message) = (self.clone(), message.clone());
+        let (mails, password, transport) = read_aside(move || {
+            let mails = mailer.config.to.iter().map(|to| mailer.mail(&message, to)).collect::<Result<Vec<_>, _>>()?;
+            let password = mailer.password()?;
+            let transport = mailer.transport(password.as_ref())?;
+            Ok((mails, password, transport))
+        })
+        .await?;
+        let deadline = Instant::now() + DEADLINE;
+        let (count, mut is_accepted, mut problems) = (mails.len(), false, Vec::new());
+        for (number, mail) in (1..).zip(mails) {
+            let (error, goes_on) = match tokio::time::timeout_at(deadline, transport.send(mail)).await {
+                Ok(Ok(_)) => {
+                    is_accepted = true;
+                    continue;
+                }
+                Ok(Err(error)) => (self.refused(&error, password.as_ref()), is_about_receiver(&error)),
+                Err(_) => (self.unanswered(), false),
+            };
+            problems.push((number, error));
+            if !goes_on {
+                break;
+            }
         }
+        match problems.first() {
+            Some((_, error)) if !is_accepted => return Err(error.clone()),
+            _ => {}
+        }
+        for (number, error) in problems {
+            tracing::warn!("entry {number} of the {count} in notify.to was not reached: {error}");
+        }
+        Ok(())
+    }
+
+    fn unanswered(&self) -> DeliveryError {
+        DeliveryError::new(
+            format!("the mail server {} did not answer within {} s", self.config.host, DEADLINE.as_secs()),
+            "check notify.smtp_url and the firewall",
+        )
     }
 
     /// Checks that the password and the certificates can be read.
@@ -121,8 +150,8 @@ impl Mailer {
         builder.build().map_err(wrong)
     }
 
-    fn mail(&self, message: &Message) -> Result<lettre::Message, DeliveryError> {
-        let SmtpConfig { from, to, .. } = &self.config;
+    fn mail(&self, message: &Message, to: &String) -> Result<lettre::Message, DeliveryError> {
+        let SmtpConfig { from, .. } = &self.config;
         let address = |text: &String| {
             text.parse::<Mailbox>().map_err(|_| {
                 DeliveryError::new(
@@ -135,15 +164,13 @@ impl Mailer {
         // A retry after a lost answer has the same id, so that a mail server can recognise it.
         let id = blake3::hash(message.key.as_bytes()).to_hex();
         let id = format!("<{}@{}>", &id[..32], from.email.domain());
-        let mut builder: MessageBuilder = lettre::Message::builder()
+        let builder: MessageBuilder = lettre::Message::builder()
             .from(from)
+            .to(address(to)?)
             .subject(message.subject())
             .message_id(Some(id))
             .header(ContentType::TEXT_PLAIN)
             .header(AutoSubmitted);
-        for to in to {
-            builder = builder.to(address(to)?);
-        }
         let text = format!("{}\n", message.text());
         builder.body(text).map_err(|error| {
             DeliveryError::new(format!("cannot write the mail: {}", chain(&error)), "correct notify.from and notify.to")
@@ -151,7 +178,7 @@ impl Mailer {
     }
 
     fn refused(&self, error: &lettre::transport::smtp::Error, password: Option<&SecretString>) -> DeliveryError {
-        let SmtpConfig { host, port, user, security, .. } = &self.config;
+        let SmtpConfig { host, port, user, .. } = &self.config;
         let words = chain(error);
         let password = password.map(|password| password.expose_secret()).unwrap_or_default();
         let user = user.as_deref().unwrap_or_default();
@@ -170,14 +197,20 @@ impl Mailer {
              set entra.ca_file to its certificate authority"
         } else if code == 535 || code == 534 {
             "check the user in notify.smtp_url and the file of notify.smtp_password_file"
-        } else if words.contains("STARTTLS") || (error.is_client() && *security == SmtpSecurity::StartTls) {
+        } else if error.is_client() && words.contains("STARTTLS") {
             "the server does not offer STARTTLS, and nothing is sent without TLS: use smtps:// in notify.smtp_url, or \
              another port"
         } else if error.is_permanent() {
             "the server refuses the mail: check notify.from, notify.to and whether the server relays for this machine"
         } else {
-            "it is tried again; check notify.smtp_url and the firewall"
+            "check notify.smtp_url and the firewall"
         };
         DeliveryError::new(format!("cannot send the mail through {host}:{port}: {words}"), advice)
     }
+}
+
+/// Whether the server may accept the mail for another receiver. A refused sign-in is not repeated: accounts are locked.
+fn is_about_receiver(error: &lettre::transport::smtp::Error) -> bool {
+    const SIGN_IN: [u16; 5] = [421, 454, 530, 534, 535];
+    error.status().is_some_and(|status| !SIGN_IN.contains(&u16::from(status)))
 }

@@ -3,12 +3,30 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::error::DeliveryError;
 use crate::config::systemd_credential;
 use crate::files::{SecretKind, SecretSource};
+
+/// How long files may take: a disk or a network share may not answer.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Reads files in a thread of its own, so that a disk that does not answer delays nothing else.
+pub(super) async fn read_aside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, DeliveryError> + Send + 'static,
+) -> Result<T, DeliveryError> {
+    match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(DeliveryError::new("reading the files of [notify] panicked", "report this as an error")),
+        Err(_) => Err(DeliveryError::new(
+            format!("the files of [notify] cannot be read within {} s", DEADLINE.as_secs()),
+            "check the disk that they are on",
+        )),
+    }
+}
 
 /// A file with a secret, and the key that names it.
 #[derive(Clone, Debug)]

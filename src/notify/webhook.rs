@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::error::DeliveryError;
 use super::message::Message;
-use super::secrets::SecretFile;
+use super::secrets::{SecretFile, read_aside};
 use crate::auth::{Http, unreachable_hint};
 use crate::config::is_loopback;
 use crate::files::SecretKind;
@@ -29,12 +29,16 @@ pub(super) struct Webhook {
 impl Webhook {
     /// Sends a message.
     pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Result<(), DeliveryError> {
-        let url = self.address()?;
+        let files = self.clone();
+        let (url, secret) = read_aside(move || {
+            let secret = files.secret.as_ref().map(|file| file.read(SecretKind::Password)).transpose()?;
+            Ok((files.address()?, secret))
+        })
+        .await?;
         let body = message.to_json().to_string();
         let timestamp = now.as_second().to_string();
         let mut request = self.http.client.post(url).header("content-type", "application/json");
-        if let Some(file) = &self.secret {
-            let secret = file.read(SecretKind::Password)?;
+        if let Some(secret) = secret {
             request = request.header(SIGNATURE, signature(&secret, &timestamp, &body));
         }
         let answer = request.header(TIMESTAMP, timestamp).body(body).send().await.map_err(unreachable)?;
@@ -50,7 +54,7 @@ impl Webhook {
             400 | 413 | 415 | 422 => {
                 "the service does not accept the JSON of learner-sync: learner-sync guide monitoring"
             }
-            _ => "it is tried again",
+            _ => "look at the service that the file of notify.webhook_url_file names",
         };
         Err(DeliveryError::new(format!("the webhook answered {}", status.as_u16()), advice))
     }
@@ -93,7 +97,7 @@ fn signature(secret: &SecretString, timestamp: &str, body: &str) -> String {
 /// Without the address.
 fn unreachable(error: reqwest::Error) -> DeliveryError {
     let hint = if error.is_timeout() {
-        "the service did not answer in time; it is tried again"
+        "the service did not answer in time: check it and the firewall"
     } else if chain(&error).contains("dns error") {
         "this machine cannot resolve the host name: check the address in the file of notify.webhook_url_file, and the \
          machine's name server; if only a proxy resolves names, set entra.proxy"

@@ -22,7 +22,7 @@ async fn a_test_message_shows_whether_the_webhook_accepts_it() {
     assert_eq!(receiver.requests()[0].json()["count"], json!(0));
     assert!(!world.path("learners.db").exists());
     for (status, advice) in
-        [(302, "redirects are not followed"), (404, "check the address"), (500, "it is tried again")]
+        [(302, "redirects are not followed"), (404, "check the address"), (500, "look at the service")]
     {
         receiver.clear();
         receiver.answer([status]);
@@ -36,7 +36,8 @@ async fn a_test_message_shows_whether_the_webhook_accepts_it() {
     let expected = json!({
         "ok": false,
         "channels": [{
-            "channel": "webhook", "ok": false, "error": "the webhook answered 500", "hint": "it is tried again",
+            "channel": "webhook", "ok": false, "error": "the webhook answered 500",
+            "hint": "look at the service that the file of notify.webhook_url_file names",
         }],
     });
     assert_eq!(document, expected);

@@ -121,12 +121,15 @@ async fn a_mail_arrives_with_starttls_and_with_smtps_after_the_sign_in() {
         configure(&world, &format!("{scheme}://sync@example.org@localhost:{}", server.port), true, Some(&ca));
         let ran = world.run_program(&["notify", "test"], 0);
         assert_eq!(ran.stdout, "ok   mail     accepted the test message\n");
-        let lines = server.received(2).await;
+        let lines = server.received(4).await;
         let sign_in = json!({ "user": "sync@example.org", "password": PASSWORD, "tls": true });
         assert_eq!(lines[0], sign_in, "{mode}");
         let mail = &lines[1];
         assert_eq!((&mail["tls"], &mail["sender"]), (&json!(true), &json!("sync@example.org")));
-        assert_eq!(mail["receivers"], json!(["ops@example.org", "zoe@example.org"]));
+        assert_eq!(
+            [&mail["receivers"], &lines[3]["receivers"]],
+            [&json!(["ops@example.org"]), &json!(["zoe@example.org"])]
+        );
         let text = mail["mail"].as_str().unwrap();
         for part in [
             "Subject: learner-sync: this is a test message\r\n",
@@ -180,6 +183,20 @@ async fn a_refused_sign_in_names_the_files_and_no_secret() {
     assert!(ran.stdout.contains("there is no password"), "{ran:?}");
     let check = world.run_program(&["check"], 1);
     assert!(check.stdout.contains("FAIL notify mail"), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_refused_receiver_does_not_silence_the_others() {
+    let world = World::start(Tenant::default()).await;
+    let Some(server) = MailServer::start("plain", None, "-") else { return };
+    configure(&world, &format!("smtp://127.0.0.1:{}", server.port), false, None);
+    world.reconfigure(|text| text.replace("\"ops@example.org\", ", "\"refused@example.org\", "));
+    let ran = world.run_program(&["notify", "test"], 0);
+    assert_eq!(server.received(1).await[0]["receivers"], json!(["zoe@example.org"]));
+    assert!(!format!("{ran:?}").contains("refused@example.org"), "{ran:?}");
+    world.reconfigure(|text| text.replace("Zoë <zoe@example.org>", "refused@example.org"));
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("the server refuses the mail") && !ran.stdout.contains("refused@"), "{ran:?}");
 }
 
 #[tokio::test]
@@ -254,6 +271,6 @@ async fn a_server_that_hangs_is_given_up_after_half_a_minute() {
     let origin = MessageOrigin { source: "a/b".to_owned(), options: String::new(), has_names: false };
     let begun = tokio::time::Instant::now();
     let sent = notifier.send(NotificationChannel::Mail, &Message::test(now(), &origin), now()).await;
-    assert!(sent.unwrap_err().advice.contains("it is tried again"));
+    assert!(sent.unwrap_err().advice.contains("check notify.smtp_url"));
     assert!(begun.elapsed().as_secs() <= 31, "{:?}", begun.elapsed());
 }

@@ -20,6 +20,12 @@ def is_encrypted(server):
 
 
 class Handler:
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("refused@"):
+            return f"550 no mailbox {address}"
+        envelope.rcpt_tos.append(address)
+        return "250 accepted"
+
     async def handle_DATA(self, server, session, envelope):
         tell(
             mail=envelope.content.decode("utf-8", "replace"),

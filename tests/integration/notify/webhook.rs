@@ -128,7 +128,7 @@ async fn a_daemon_reports_failing_cycles_and_their_end_and_status_an_unsent_mess
     let status = world.run_program(&["status", "--json"], 0).json();
     let unsent = &status["unsent_messages"][0];
     assert_eq!((&unsent["event"], &unsent["attempts"]), (&json!("failing"), &json!(1)), "{status:#}");
-    assert_eq!(unsent["error"], json!("webhook: the webhook answered 500; it is tried again"));
+    assert!(unsent["error"].as_str().unwrap().starts_with("webhook: the webhook answered 500; "), "{unsent:#}");
     let screen = world.run_program(&["status"], 0).stdout;
     assert!(screen.contains("Message") && screen.contains("is not accepted after 1 attempt"), "{screen}");
     cycle(&daemon, 3).await;
