@@ -171,7 +171,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
             "DROP FUNCTION sync_links_edited CASCADE;
              ALTER TABLE sync_state DROP COLUMN credential_looked_at, DROP COLUMN credential_ends_at, DROP COLUMN clock,
                  DROP COLUMN taken_over_sources, DROP COLUMN links_inspected;
-             ALTER TABLE sync_links DROP COLUMN switched_off_at;
+             ALTER TABLE sync_links DROP COLUMN switched_off_at; ALTER TABLE sync_held DROP COLUMN change_reason;
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
              ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by,
                  DROP COLUMN request_id, DROP COLUMN phase;
