@@ -225,7 +225,8 @@ async fn attempt_twice(
 ) -> (CycleId, Result<(), CycleError>) {
     let mut is_second = false;
     loop {
-        let ended = prepare_and_apply(context, options, cycle, report, stop).await;
+        // Boxed, because the future is too large for the stack of a thread without optimisation.
+        let ended = Box::pin(prepare_and_apply(context, options, cycle, report, stop)).await;
         let Err(error) = ended else { return (cycle, Ok(())) };
         if std::mem::replace(&mut is_second, true) {
             return (cycle, Err(error));
