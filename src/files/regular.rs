@@ -47,9 +47,12 @@ pub(crate) fn replace_own(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     // A kill may have left it.
     let mut file = open_checked(options.write(true).create(true).truncate(true).mode(0o600), &new, OFlags::NOFOLLOW)?;
-    file.write_all(content)?;
+    let written = file.write_all(content);
     drop(file);
-    std::fs::rename(new, path)
+    written.and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
+        // A part of it, on a full disk for instance. The first error matters.
+        let _ = std::fs::remove_file(&new);
+    })
 }
 
 /// Checks that a file of our own is missing or regular.

@@ -303,6 +303,7 @@ fn relabel(world: &World, layout: u32, more: &str) {
 /// The file names in the state directory, without locks.
 fn caches(world: &World) -> Vec<String> {
     let names = std::fs::read_dir(world.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.filter(|name| name != "used-databases.json");
     let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
     names.retain(|name| name != "learner-sync.pid" && name != "cycle.lock");
     names.sort();
