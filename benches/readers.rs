@@ -69,7 +69,7 @@ enum Role {
 struct Answers {
     /// The times of the pages, in milliseconds.
     times: Vec<f64>,
-    /// Those that were no page.
+    /// The number of answers without a page.
     failures: usize,
 }
 

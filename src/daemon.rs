@@ -45,7 +45,7 @@ use crate::progress::Progress;
 use crate::runtime::lock::{Lock, LockError};
 use crate::runtime::locked_cycle::{CycleClaim, LockedCycleError};
 use crate::runtime::preflight::{Preflight, PreflightError};
-use crate::runtime::status::{DatabaseLook, StatusSummary};
+use crate::runtime::status::{DatabaseObservation, StatusSummary};
 use crate::runtime::{App, AppError};
 use crate::store::{DatabaseState, Store, StoreError, Succession};
 
@@ -250,7 +250,7 @@ async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseStat
         None => Store::open_inspected(&preflight.database).await?,
     };
     let state = store.state().await?;
-    let DatabaseLook { summary, store, .. } = DatabaseLook::read(&app.config, store, false).await?;
+    let DatabaseObservation { summary, store, .. } = DatabaseObservation::read(&app.config, store, false).await?;
     store.close().await?;
     Ok((state, summary))
 }

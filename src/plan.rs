@@ -77,7 +77,7 @@ impl Plan {
     }
 
     fn batch_of<'n>(&self, new_learners: impl IntoIterator<Item = &'n NewLearner>) -> Batch {
-        Batch::of_single_units(new_learners.into_iter().map(|new| new.redacted(&self.redacted)))
+        Batch::with_single_units(new_learners.into_iter().map(|new| new.redacted(&self.redacted)))
     }
 
     /// Takes the next transaction: the next batch, and as many more as change at most `most` learners together.

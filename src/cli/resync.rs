@@ -12,7 +12,7 @@ use super::sync::exit_code;
 use crate::model::Trigger;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
-use crate::runtime::status::{RecordPlaces, disk_trouble};
+use crate::runtime::status::{RecordPlaces, disk_problem};
 use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, RowRange, Store};
 
@@ -82,7 +82,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
             return Err(failed(&format!("the daemon cannot begin a cycle: {}", found.reason)));
         }
         // The daemon may be unable to record even that.
-        if let Some(trouble) = disk_trouble(&context.config, true).filter(|_| requested.is_none()) {
+        if let Some(trouble) = disk_problem(&context.config, true).filter(|_| requested.is_none()) {
             return Err(failed(&format!("the daemon cannot begin a cycle: {trouble}")));
         }
         if Lock::holder(&path).is_none() {

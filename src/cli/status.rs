@@ -17,7 +17,7 @@ use super::{logging, owner};
 use crate::config::{self, Config};
 use crate::model::{ProvisioningState, system_clock};
 use crate::runtime::preflight::PreflightError;
-use crate::runtime::status::{DatabaseLook, RecordPlaces, with_hint};
+use crate::runtime::status::{DatabaseObservation, RecordPlaces, with_hint};
 use crate::runtime::{Paths, learner_database, used_databases};
 use crate::view::StatusView;
 
@@ -133,9 +133,9 @@ async fn live(
     let database = learners.place.to_string();
     let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
     let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());
-    let looked = DatabaseLook::open(config, learners, has_run, all).await;
-    let DatabaseLook { summary, overview, holder, store } = match (looked, record.clone()) {
-        (Ok(looked), _) => looked,
+    let observed = DatabaseObservation::open(config, learners, has_run, all).await;
+    let DatabaseObservation { summary, overview, holder, store } = match (observed, record.clone()) {
+        (Ok(observed), _) => observed,
         (Err(error), None) => return Err(error.into()),
         (Err(error), Some(record)) => {
             let error = with_hint(&PreflightError::from(error));

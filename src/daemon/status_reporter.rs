@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::model::{Clock, ProvisioningState, StateReport};
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::{
-    CycleNumbers, DatabaseLook, RecordPlaces, RecordedFinding, StatusRecord, StatusSummary, disk_trouble, with_hint,
+    CycleNumbers, DatabaseObservation, RecordPlaces, RecordedFinding, StatusRecord, StatusSummary, disk_problem,
+    with_hint,
 };
 use crate::runtime::{App, Paths};
 use crate::store::{Access, Store};
@@ -39,10 +40,10 @@ pub(super) async fn observe_database(app: &App) -> ObservedSummary {
     let describe = |error| with_hint(&PreflightError::from(error));
     let opened = tokio::time::timeout(OPEN_TIMEOUT, Store::open(app.learners.clone(), Access::ReadOnly)).await;
     let opened = opened.map_err(|_| "the learner database is locked or does not answer".to_owned())?;
-    let read = DatabaseLook::read(&app.config, opened.map_err(describe)?, false);
+    let read = DatabaseObservation::read(&app.config, opened.map_err(describe)?, false);
     let read = tokio::time::timeout(READ_TIMEOUT, read).await;
     let read = read.map_err(|_| "the learner database is locked, or does not answer in time".to_owned())?;
-    let DatabaseLook { summary, store, .. } = read.map_err(describe)?;
+    let DatabaseObservation { summary, store, .. } = read.map_err(describe)?;
     // Only read, so nothing is lost.
     let _ = store.close().await;
     Ok(summary)
@@ -256,7 +257,7 @@ impl StatusReporter {
         }
     }
 
-    /// Whether another daemon runs the cycles, as far as the learner database has told.
+    /// Whether another daemon runs the cycles, as the learner database said last.
     pub(super) fn is_standby(&self) -> bool {
         self.record.is_standby
     }
@@ -289,7 +290,7 @@ impl StatusReporter {
                 None => {
                     self.interval.tick().await;
                     let app = Arc::clone(app);
-                    let task = tokio::task::spawn_blocking(move || disk_trouble(&app.config, true));
+                    let task = tokio::task::spawn_blocking(move || disk_problem(&app.config, true));
                     self.probe = Some(DiskProbe { task, deadline: Instant::now() + DISK_TIMEOUT });
                     continue;
                 }

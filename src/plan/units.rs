@@ -47,7 +47,7 @@ impl Batch {
     }
 
     /// Decisions that need no other.
-    pub(super) fn of_single_units(decisions: impl Iterator<Item = Decision>) -> Self {
+    pub(super) fn with_single_units(decisions: impl Iterator<Item = Decision>) -> Self {
         let decisions: Decisions = decisions.map(Box::new).collect();
         Self { ends: (1..=decisions.len()).collect(), decisions, ended_holds: EndedHolds::new() }
     }

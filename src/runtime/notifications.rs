@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Paths;
 use super::app::{App, configured_source, signed};
+use super::registration::daemon_place;
 use crate::config::{self, Config, LearnersConfig};
 use crate::model::{
     Attribute, DAY, NotifiableRecords, NotificationCause, NotificationChannel, NotificationRow, NotificationRows,
@@ -205,7 +206,11 @@ impl NotificationMemory {
             let Some(store) = open_existing(app).await? else { return Ok(()) };
             let source = configured_source(&app.config, &store.state().await?);
             let has_unsent = store.notifications(&source).await?.values().any(|row| row.unsent.is_some());
-            if has_unsent {
+            let own = daemon_place(&app.config);
+            let has_others =
+                store.daemons(&source).await?.iter().any(|other| other.is_alive == Some(true) && other.place != own);
+            // Another daemon may have channels, and sends them.
+            if has_unsent && !has_others {
                 store.drop_unsent_notifications(&source).await?;
                 tracing::warn!("unsent messages are dropped: no channel is configured");
             }

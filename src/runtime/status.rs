@@ -4,7 +4,7 @@
 //! what it knows, and a [`Situation`] makes the state of both.
 
 mod daemons;
-mod look;
+mod observation;
 mod record;
 mod room;
 mod summary;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::daemons::{KnownDaemon, daemon_warnings};
-pub use self::look::{DatabaseLook, disk_trouble, notify_daemon, with_hint};
+pub use self::observation::{DatabaseObservation, disk_problem, notify_daemon, with_hint};
 pub use self::record::{RecordPlaces, RecordedFinding, StatusRecord};
 pub use self::room::{LowRoom, low_room};
 pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary, UnsentMessage};

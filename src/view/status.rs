@@ -14,7 +14,7 @@ use crate::plan::Counts;
 use crate::runtime::lock::Lock;
 use crate::runtime::status::{
     CycleNumbers, KnownDaemon, LearnerNumbers, Situation, StatusRecord, StatusSummary, UnsentMessage, by_reason,
-    disk_trouble, low_room, total,
+    disk_problem, low_room, total,
 };
 use crate::runtime::{Paths, daemon_place};
 use crate::store::{FailingUser, HeldUser, SourceOverview, host_name};
@@ -56,7 +56,7 @@ pub(crate) struct ListedUsers<'v> {
 }
 
 impl StatusView {
-    /// The view with what a look at the learner database found.
+    /// The view with what was observed in the learner database.
     pub(crate) fn live(
         config: &Config,
         database: String,
@@ -80,7 +80,7 @@ impl StatusView {
         let (place, daemons) = (daemon_place(config), summary.daemons.clone());
         let daemons = daemons_here_and_elsewhere(daemons, &place, daemon.is_some());
         situation.daemon.runs_elsewhere = runs_elsewhere(&daemons, &place);
-        if let Some(reason) = disk_trouble(config, summary.last_cycle.is_some()) {
+        if let Some(reason) = disk_problem(config, summary.last_cycle.is_some()) {
             let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
             situation.trouble = Some(Finding::new(since, reason));
         }

@@ -10,7 +10,7 @@ use super::layout::{command, document, facts, foreign, respond, table};
 use super::reader::{self, PageError, Source};
 use super::{PageState, history};
 use crate::model::{StateReport, Status};
-use crate::runtime::status::{CycleNumbers, DatabaseLook, StatusRecord, StatusSummary};
+use crate::runtime::status::{CycleNumbers, DatabaseObservation, StatusRecord, StatusSummary};
 use crate::store::{FailingUser, HeldUser, StoreError};
 use crate::view::{
     FAILING_HEADERS, HELD_HEADERS, ListedUsers, StatusView, cycle_in_words, cycle_numbers_in_words, failing_cells,
@@ -25,8 +25,8 @@ pub(super) async fn answer(state: PageState) -> Result<Response, PageError> {
     let (last, observed) = (record.clone(), state.clone());
     let made = reader::answer(state, async |source: Source| {
         let database = source.app.learners.place.to_string();
-        let (look, history) = look(&source).await?;
-        let DatabaseLook { summary, overview, holder, store } = look;
+        let (observation, history) = observe(&source).await?;
+        let DatabaseObservation { summary, overview, holder, store } = observation;
         // Only read, so nothing is lost.
         let _ = store.close().await;
         let found = (summary, overview, holder);
@@ -51,10 +51,10 @@ pub(super) async fn answer(state: PageState) -> Result<Response, PageError> {
     Ok(respond(StatusCode::SERVICE_UNAVAILABLE, page))
 }
 
-async fn look(source: &Source) -> Result<(DatabaseLook, Markup), StoreError> {
-    let look = DatabaseLook::read(&source.app.config, source.open().await?, false).await?;
-    let history = history::section(&look.store, &look.summary).await?;
-    Ok((look, history))
+async fn observe(source: &Source) -> Result<(DatabaseObservation, Markup), StoreError> {
+    let observation = DatabaseObservation::read(&source.app.config, source.open().await?, false).await?;
+    let history = history::section(&observation.store, &observation.summary).await?;
+    Ok((observation, history))
 }
 
 fn page(view: &StatusView, history: &Markup) -> Markup {

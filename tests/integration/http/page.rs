@@ -38,7 +38,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn without_the_key_there_is_no_page_and_a_reload_makes_one() {
+async fn without_the_key_there_is_no_page_and_a_reload_adds_the_page() {
     let world = World::start(users(1).0).await;
     let socket = world.path("http.sock");
     let listen = format!("[http]\nlisten = \"unix:{}\"", socket.display());

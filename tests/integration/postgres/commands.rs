@@ -168,16 +168,19 @@ async fn the_daemon_survives_a_restart_of_the_server() {
 async fn a_standby_asks_again_soon_after_an_outage() {
     let Some(server) = Server::start() else { return };
     let world = World::start_on(server, users(2).0).await;
-    // A wait that is drawn is long with a probability of nearly one.
-    world.configure("[schedule]\nmin_interval = \"3s\"\nmax_interval = \"1000h\"");
+    let schedule = |min: &str, max: &str| format!("[schedule]\nmin_interval = \"{min}\"\nmax_interval = \"{max}\"");
+    world.configure(&schedule("10s", "10s"));
     let daemon = world.daemon().await;
     daemon.logged("waiting", 1).await;
     // Another machine is lost in the middle of its cycle, together with the server.
     let lost = "UPDATE sync_schedule SET next_cycle_at = NULL, began_at = now() - interval '1 hour', host = 'lost'";
     world.execute(lost).await;
     server.kill();
-    daemon.signal(rustix::process::Signal::USR1);
     daemon.logged("cannot start a cycle: cannot connect", 1).await;
+    // A wait that is drawn from now on is long with a probability of nearly one.
+    world.configure(&schedule("3s", "1000h"));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.logged("configuration reloaded", 1).await;
     server.run();
     assert_eq!(world.cycles_ended(2).await, ["startup success", "schedule success"]);
     daemon.stop().await;

@@ -306,3 +306,14 @@ fn new_learners_are_applied_first_and_share_transactions() {
     let mut plan = world.plan();
     assert_eq!(plan.take_batch(7).unwrap().decisions().len(), 7);
 }
+
+#[test]
+fn a_failure_ends_with_the_new_learner_and_not_before() {
+    let mut world = World::new();
+    world.wanted(1);
+    world.failing(1, Reason::MissingRequired);
+    let plan = world.plan();
+    assert_eq!(plan.applied().map(|decision| decision.user).collect::<Vec<_>>(), [user(1)]);
+    // Otherwise a kill between the two would end the failure of a user without a learner.
+    assert!(plan.failing_ended().is_empty());
+}

@@ -1,4 +1,4 @@
-//! Looking at the learner database and the disk.
+//! Observing the learner database and the disk.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -13,7 +13,7 @@ use crate::store::{Access, LearnerDatabase, SourceOverview, Store, StoreError};
 
 /// The learner database as it is now.
 #[derive(Debug)]
-pub struct DatabaseLook {
+pub struct DatabaseObservation {
     /// The numbers.
     pub summary: StatusSummary,
     /// The records, with names.
@@ -24,7 +24,7 @@ pub struct DatabaseLook {
     pub store: Store,
 }
 
-impl DatabaseLook {
+impl DatabaseObservation {
     /// Opens and reads the learner database; with `all`, every held and failing user. Unless it `has_run`, one without
     /// tables counts as empty.
     ///
@@ -98,7 +98,7 @@ pub fn with_hint(error: &PreflightError) -> String {
 
 /// Why the files of `config` cannot be written, as far as that can be seen without opening them. `exists` says that the
 /// learner database has been used before.
-pub fn disk_trouble(config: &Config, exists: bool) -> Option<String> {
+pub fn disk_problem(config: &Config, exists: bool) -> Option<String> {
     preflight::inspect_disk(config, exists).err().map(|error| with_hint(&error))
 }
 
