@@ -28,6 +28,7 @@ const INTERVAL: i64 = 4;
 const TOOK_OVER: &str = "standby took over";
 const STANDBY: &str = "standby: another daemon runs the cycles";
 const WAITING: &str = "waiting next_cycle.at=";
+const REQUESTED: &str = "a signal requests a cycle";
 
 /// Records each change of the generation: two writers of one generation would leave two rows with one old value.
 const GENERATIONS: &str = "CREATE TABLE generations (old text, new text, writer text);
@@ -88,11 +89,17 @@ impl Pair {
 
     /// The metric `leader` of a daemon.
     fn leads(&self, name: &str) -> Option<String> {
+        self.metric(name, "leader")
+    }
+
+    /// A metric without labels of a daemon.
+    fn metric(&self, name: &str, metric: &str) -> Option<String> {
         let mut socket = UnixStream::connect(self.world.path(&format!("{name}.sock"))).ok()?;
         socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
-        answer.lines().find_map(|line| line.strip_prefix("learner_sync_leader ")).map(str::to_owned)
+        let name = format!("learner_sync_{metric} ");
+        answer.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
     }
 
     /// The scheduled cycles keep their distance, whichever daemon runs them. Both times are Graph's, in whole seconds.

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use super::{GENERATIONS, INTERVAL, Pair, WAITING, spawn};
+use super::{GENERATIONS, INTERVAL, Pair, REQUESTED, WAITING, spawn};
 use crate::crash::changes::Changes;
 use crate::crash::model::{DatabaseContent, Model, TenantView};
 use crate::crash::{NO_LIMITS, SeedReport, tenant_with_users};
@@ -53,6 +53,17 @@ impl TakeOverTest {
         eventually("no cycle runs", async || {
             let row = self.pair.world.query(REMAINING).await.concat();
             (row[0].parse::<i64>().unwrap() >= INTERVAL / 2).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a daemon that woke up has ended what it was doing: it may still read the tenant, although the database
+    /// knows only the cycles of the other one.
+    async fn idle(&self, name: &str, daemon: &Daemon) {
+        eventually("the daemon that woke up is idle", async || {
+            let log = daemon.log();
+            let is_served = log.rfind(WAITING) > log.rfind(REQUESTED);
+            (is_served && self.pair.metric(name, "running")? == "0").then_some(())
         })
         .await;
     }
@@ -101,7 +112,9 @@ impl TakeOverTest {
         let Pair { world, one, two } = &mut self.pair;
         let disturbed: &mut Daemon = if is_one { one } else { two };
         if in_cycle {
+            let requested = disturbed.log().matches(REQUESTED).count();
             disturbed.signal(Signal::USR1);
+            disturbed.logged(REQUESTED, requested + 1).await;
         }
         tokio::time::sleep(instant).await;
         let begun = Instant::now();
@@ -138,6 +151,7 @@ impl TakeOverTest {
                 let taken = tokio::time::timeout(nap, taken_over).await;
                 let disturbed = if is_one { &self.pair.one } else { &self.pair.two };
                 disturbed.signal(Signal::CONT);
+                self.idle(&leader, disturbed).await;
                 taken.ok()
             }
         };
