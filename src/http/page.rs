@@ -56,7 +56,12 @@ pub(super) fn routes(observed: Observed) -> Router {
         .route("/mapping", get(mapping))
         .route("/cycles", get(cycles))
         .route(STYLE, get(style))
+        .fallback(unknown_page)
         .with_state(PageState { observed, pages, downloads })
+}
+
+async fn unknown_page() -> PageError {
+    PageError::UnknownPage
 }
 
 async fn style() -> Response {

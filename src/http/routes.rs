@@ -20,14 +20,13 @@ pub(super) const READINESS: &str = "/readyz";
 const METRICS: &str = "/metrics";
 
 pub(super) fn routes(access: Arc<AccessRules>, observed: Observed, has_page: bool) -> Router {
-    let pages = if has_page { page::routes(observed.clone()) } else { Router::new() };
+    let pages = if has_page { page::routes(observed.clone()) } else { Router::new().fallback(not_found) };
     Router::new()
         .route(HEALTH, get(health))
         .route(READINESS, get(readiness))
         .route(METRICS, get(metrics))
         .with_state(observed)
         .merge(pages)
-        .fallback(not_found)
         .layer(from_fn_with_state(access, admit))
 }
 

@@ -33,6 +33,8 @@ pub(super) enum PageError {
     BadRequest(String),
     /// The query is too long.
     TooLong,
+    /// No page has this address.
+    UnknownPage,
     /// This text is not the id of a known user.
     UnknownUser(String),
     /// Too many answers are being made.
@@ -69,6 +71,9 @@ impl IntoResponse for PageError {
             Self::TooLong => {
                 let message = "the part of the address after ? is too long";
                 (StatusCode::URI_TOO_LONG, "Invalid address", message.to_owned())
+            }
+            Self::UnknownPage => {
+                (StatusCode::NOT_FOUND, "Not found", "no page has this address; choose one of these".to_owned())
             }
             Self::UnknownUser(user) => {
                 let address = link("/log", [("user", user.clone())].into_iter());

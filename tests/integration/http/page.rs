@@ -120,6 +120,13 @@ async fn every_answer_has_the_headers_that_keep_a_browser_out_of_trouble() {
         let foreign = served.send(&format!("GET {path} HTTP/1.1\r\nHost: status.example.org\r\n{TOKEN}\r\n\r\n"));
         assert_eq!(foreign.unwrap().status, 421, "{path}");
     }
+    // An unknown address leads back to the pages.
+    let unknown = served.page("/nowhere");
+    assert_eq!((unknown.status, unknown.header("content-type")), (404, Some("text/html; charset=utf-8")));
+    for path in ["/", "/log", "/cycles", "/mapping"] {
+        assert!(unknown.body.contains(&format!("<a href=\"{path}\">")), "{path}\n{}", unknown.body);
+    }
+    assert_eq!(served.page("/metrics").status, 200);
     // user:open-sesame, as a browser sends it.
     assert_eq!(served.get_with("/", "Authorization: Basic dXNlcjpvcGVuLXNlc2FtZQ==").status, 200);
     served.daemon.stop().await;
