@@ -27,8 +27,8 @@ use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use self::layout::STYLE;
-use self::query::{CyclesQuery, LogQuery, UserQuery, no_parameters};
-use self::reader::PageError;
+use self::query::{CyclesQuery, LogQuery, RefusedQuery, UserQuery, encoded, no_parameters};
+use self::reader::{PageError, PageName};
 use super::Observed;
 use super::serve::ConnectionDeadline;
 
@@ -64,17 +64,23 @@ async fn unknown_page() -> PageError {
     PageError::UnknownPage
 }
 
+/// The reader stays on the page, which says what to correct.
+fn refused_on(title: &'static str, path: &str) -> impl FnOnce(RefusedQuery) -> PageError {
+    let page = PageName { title, path: path.to_owned() };
+    |refused| PageError::Refused(refused, page)
+}
+
 async fn style() -> Response {
     ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/style.css")).into_response()
 }
 
 async fn overview(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
-    no_parameters(query)?;
+    no_parameters(query).map_err(refused_on("Status", "/"))?;
     overview::answer(state).await
 }
 
 async fn log(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
-    log::answer(state, LogQuery::parse(query)?).await
+    log::answer(state, LogQuery::parse(query)).await
 }
 
 async fn log_csv(
@@ -82,7 +88,7 @@ async fn log_csv(
     Extension(deadline): Extension<ConnectionDeadline>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    csv::answer(state, deadline, LogQuery::parse(query)?).await
+    csv::answer(state, deadline, LogQuery::parse(query)).await
 }
 
 async fn user(
@@ -90,15 +96,16 @@ async fn user(
     user: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    let Path(user) = user.map_err(|_| PageError::BadRequest("the id of the user is not text in UTF-8".to_owned()))?;
-    user::answer(state, user, UserQuery::parse(query)?).await
+    let Path(user) = user.map_err(|_| PageError::NotText)?;
+    let query = UserQuery::parse(query).map_err(refused_on("User", &format!("/users/{}", encoded(&user))))?;
+    user::answer(state, user, query).await
 }
 
 async fn mapping(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
-    no_parameters(query)?;
+    no_parameters(query).map_err(refused_on("Mapping", "/mapping"))?;
     Ok(mapping::answer(&state))
 }
 
 async fn cycles(State(state): State<PageState>, RawQuery(query): RawQuery) -> Result<Response, PageError> {
-    cycles::answer(state, CyclesQuery::parse(query)?).await
+    cycles::answer(state, CyclesQuery::parse(query).map_err(refused_on("Cycles", "/cycles"))?).await
 }

@@ -10,9 +10,9 @@ use futures_util::stream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::PageState;
-use super::query::LogQuery;
+use super::query::{LogQuery, RefusedQuery};
 use super::reader::{self, PageError, Source};
+use super::{PageState, log};
 use crate::http::serve::ConnectionDeadline;
 use crate::store::{PagePosition, RowRange, Store};
 use crate::view::{Entries, Records as _, csv_rows};
@@ -27,11 +27,15 @@ pub(super) async fn answer(
     deadline: ConnectionDeadline,
     query: LogQuery,
 ) -> Result<Response, PageError> {
-    if query.position != PagePosition::Newest {
-        return Err(PageError::BadRequest("a download has all rows: before and after are for pages".to_owned()));
-    }
     let source = Source::new(&state);
-    let filter = query.filter(source.now)?;
+    let filter = match query.filter(source.now) {
+        Ok(_) if query.position != PagePosition::Newest => {
+            let refused = RefusedQuery::new("a download has all rows: before and after are for pages");
+            return Ok(log::refused(&query, &refused));
+        }
+        Err(refused) => return Ok(log::refused(&query, &refused)),
+        Ok(filter) => filter,
+    };
     let permit = reader::turn(&state.downloads).await?;
     let (sender, mut receiver) = mpsc::channel(WAITING);
     let (entries, handle) = (Arc::new(Entries(filter)), Handle::current());

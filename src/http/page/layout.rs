@@ -88,6 +88,11 @@ pub(super) fn foreign(text: &str) -> Markup {
     }
 }
 
+/// What the reader should correct.
+pub(super) fn alert(message: &str) -> Markup {
+    html! { p.alert role="alert" { (shown(message)) } }
+}
+
 /// A command to type, which reads the configuration of the daemon.
 pub(super) fn command(text: &str, config: &Path) -> Markup {
     html! { code.command { (shown(&format!("{text}{}", command_options(config)))) } }

@@ -5,12 +5,12 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::PageState;
-use super::layout::{command, document, foreign, pager, respond, table};
-use super::query::LogQuery;
+use super::layout::{alert, command, document, foreign, pager, respond, table};
+use super::query::{LogQuery, RefusedQuery};
 use super::reader::{self, PageError, Source};
 use crate::model::{Action, Reason, Status};
 use crate::store::{ListPage, LogRow, PagePosition};
-use crate::view::{Entries, Records as _, shown};
+use crate::view::{Entries, Records as _};
 
 /// The rows of a page.
 pub(super) const ROWS: u32 = 100;
@@ -18,8 +18,8 @@ pub(super) const ROWS: u32 = 100;
 pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response, PageError> {
     reader::answer(state, async move |source: Source| {
         let filter = match query.filter(source.now) {
-            Err(PageError::BadRequest(message)) => return Ok(refused(&query, &message)),
-            filter => filter?,
+            Err(problem) => return Ok(refused(&query, &problem)),
+            Ok(filter) => filter,
         };
         let store = source.open().await?;
         let found = store.log_page(&filter, query.position, ROWS).await;
@@ -28,7 +28,7 @@ pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response
         let ListPage { rows, keys, has_more } = found?;
         let link = |position| query.link("/log", position);
         let body = html! {
-            (form(&query))
+            (form(&query, None))
             @if keys.is_none() {
                 p { (Entries::NOTHING) }
             } @else {
@@ -45,13 +45,13 @@ pub(super) async fn answer(state: PageState, query: LogQuery) -> Result<Response
     .await
 }
 
-/// The form as it was filled in, and why it cannot be searched for.
-fn refused(query: &LogQuery, message: &str) -> Response {
+/// Why it cannot be searched for, and the form as it was filled in.
+pub(super) fn refused(query: &LogQuery, problem: &RefusedQuery) -> Response {
     let body = html! {
-        (form(query))
-        p role="alert" { (shown(message)) }
+        (alert(&problem.message))
+        (form(query, problem.parameter.as_deref()))
     };
-    respond(StatusCode::BAD_REQUEST, document("Log", Some("/log"), &body))
+    respond(problem.status, document("Log", Some("/log"), &body))
 }
 
 fn row(row: &LogRow) -> Vec<Markup> {
@@ -63,42 +63,57 @@ fn row(row: &LogRow) -> Vec<Markup> {
     cells.map(cell).collect()
 }
 
-fn form(query: &LogQuery) -> Markup {
-    let words = |name, label, words: Vec<&'static str>| select(query, name, label, &words);
+/// The form as it was filled in; `wrong` is the parameter to correct.
+fn form(query: &LogQuery, wrong: Option<&str>) -> Markup {
+    let form = Form { query, wrong };
     html! {
         form method="get" action="/log" role="search" aria-label="Search the log" {
-            (field(query, "user", "User", "A user name, or the id of the user or learner"))
-            (words("action", "Action", Action::ALL.iter().map(|action| action.as_str()).collect()))
-            (words("status", "Status", Status::ALL.iter().map(|status| status.as_str()).collect()))
-            (words("reason", "Reason", Reason::ALL.iter().map(|reason| reason.as_str()).collect()))
-            (field(query, "cycle", "Cycle", "The number of a cycle"))
-            (field(query, "since", "Since", "2026-01-02, 2026-01-02 03:04 or an age such as 7d"))
-            (field(query, "until", "Before", "Like Since"))
+            (form.field("user", "User", "A user name, or the id of the user or learner"))
+            (form.select("action", "Action", Action::ALL, Action::as_str))
+            (form.select("status", "Status", Status::ALL, Status::as_str))
+            (form.select("reason", "Reason", Reason::ALL, Reason::as_str))
+            (form.field("cycle", "Cycle", "The number of a cycle"))
+            (form.field("since", "Since", "2026-01-02, 2026-01-02 03:04 or an age such as 7d"))
+            (form.field("until", "Until", "Like Since"))
             div.actions { button type="submit" { "Search" } }
             @if query.is_filtered() { div.actions { a href="/log" { "Show all entries" } } }
         }
     }
 }
 
-fn field(query: &LogQuery, name: &str, label: &str, hint: &str) -> Markup {
-    let hint_id = format!("{name}-hint");
-    html! {
-        div {
-            label for=(name) { (label) }
-            input type="text" id=(name) name=(name) value=(query.value(name)) aria-describedby=(hint_id)
-                autocomplete="off" autocapitalize="off" spellcheck="false";
-            span.hint id=(hint_id) { (hint) }
-        }
-    }
+struct Form<'q> {
+    query: &'q LogQuery,
+    wrong: Option<&'q str>,
 }
 
-fn select(query: &LogQuery, name: &str, label: &str, words: &[&'static str]) -> Markup {
-    html! {
-        div {
-            label for=(name) { (label) }
-            select id=(name) name=(name) {
-                option value="" { "any" }
-                @for word in words { option value=(word) selected[query.value(name) == *word] { (word) } }
+impl Form<'_> {
+    /// The value of `aria-invalid`.
+    fn invalid(&self, name: &str) -> Option<&'static str> {
+        (self.wrong == Some(name)).then_some("true")
+    }
+
+    fn field(&self, name: &str, label: &str, hint: &str) -> Markup {
+        let hint_id = format!("{name}-hint");
+        html! {
+            div {
+                label for=(name) { (label) }
+                input type="text" id=(name) name=(name) value=(self.query.value(name)) aria-describedby=(hint_id)
+                    aria-invalid=[self.invalid(name)] autocomplete="off" autocapitalize="off" spellcheck="false";
+                span.hint id=(hint_id) { (hint) }
+            }
+        }
+    }
+
+    fn select<W: Copy>(&self, name: &str, label: &str, words: &[W], word: fn(W) -> &'static str) -> Markup {
+        html! {
+            div {
+                label for=(name) { (label) }
+                select id=(name) name=(name) aria-invalid=[self.invalid(name)] {
+                    option value="" { "any" }
+                    @for word in words.iter().copied().map(word) {
+                        option value=(word) selected[self.query.value(name) == word] { (word) }
+                    }
+                }
             }
         }
     }

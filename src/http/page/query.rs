@@ -1,10 +1,12 @@
 //! The parameters of the pages. Unknown ones and wrong values are refused, so that a mistyped filter does not show
 //! everything.
 
+use std::collections::BTreeSet;
+
+use axum::http::StatusCode;
 use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::reader::PageError;
 use crate::model::{Action, Reason, Status, foreign_text, shell_word};
 use crate::store::{CycleId, LogFilter, PagePosition, RowRange};
 use crate::view::GivenTime;
@@ -15,11 +17,34 @@ const MAX_QUERY: usize = 4096;
 /// The filters of the log.
 pub(super) const FILTERS: [&str; 7] = ["user", "action", "status", "reason", "cycle", "since", "until"];
 
+/// Why a query is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RefusedQuery {
+    pub(super) status: StatusCode,
+    /// The parameter to correct, unless the query as a whole is wrong.
+    pub(super) parameter: Option<String>,
+    pub(super) message: String,
+}
+
+impl RefusedQuery {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, parameter: None, message: message.into() }
+    }
+
+    /// This parameter has a wrong value.
+    fn of(parameter: &str, problem: &str) -> Self {
+        let message = format!("{}: {problem}", foreign_text(parameter));
+        Self { parameter: Some(parameter.to_owned()), ..Self::new(message) }
+    }
+}
+
 /// The query of `/log` and `/log.csv`. An empty filter counts as missing, because forms send all of their fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogQuery {
     filters: Vec<(&'static str, String)>,
     pub(super) position: PagePosition,
+    /// The first problem. The form shows it beside everything that could be read.
+    refused: Option<RefusedQuery>,
 }
 
 /// The query of `/users/{id}`.
@@ -36,18 +61,24 @@ pub(super) struct CyclesQuery {
 }
 
 impl LogQuery {
-    pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
+    pub(super) fn parse(query: Option<String>) -> Self {
         let mut parsed = Self::default();
-        for (name, value) in parameters(query)? {
-            if let Some(filter) = FILTERS.into_iter().find(|filter| *filter == name) {
-                if !value.trim().is_empty() {
-                    parsed.filters.push((filter, value.trim().to_owned()));
-                }
-            } else if !read_position(&mut parsed.position, &name, &value)? {
-                return Err(unknown(&name, &[&FILTERS[..], &["before", "after"]].concat()));
-            }
+        for parameter in parameters(query) {
+            let read = parameter.and_then(|(name, value)| parsed.read(&name, &value));
+            parsed.refused = parsed.refused.or(read.err());
         }
-        Ok(parsed)
+        parsed
+    }
+
+    fn read(&mut self, name: &str, value: &str) -> Result<(), RefusedQuery> {
+        if let Some(filter) = FILTERS.into_iter().find(|filter| *filter == name) {
+            if !value.trim().is_empty() {
+                self.filters.push((filter, value.trim().to_owned()));
+            }
+        } else if !read_position(&mut self.position, name, value)? {
+            return Err(unknown(name, &[&FILTERS[..], &["before", "after"]].concat()));
+        }
+        Ok(())
     }
 
     /// The value of a filter, as it was written.
@@ -60,12 +91,15 @@ impl LogQuery {
     }
 
     /// The filter for the learner database.
-    pub(super) fn filter(&self, now: Timestamp) -> Result<LogFilter, PageError> {
+    pub(super) fn filter(&self, now: Timestamp) -> Result<LogFilter, RefusedQuery> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
         let text = |name: &'static str| Some(self.value(name)).filter(|value| !value.is_empty());
         let time = |name: &'static str| {
             let given =
                 text(name).map(|text| text.parse().and_then(|time: GivenTime| time.at(now, &TimeZone::system())));
-            given.transpose().map_err(|error| PageError::BadRequest(format!("{name}: {error}")))
+            given.transpose().map_err(|error| RefusedQuery::of(name, &error))
         };
         Ok(LogFilter {
             user: text("user").map(str::to_owned),
@@ -92,9 +126,10 @@ impl LogQuery {
 }
 
 impl UserQuery {
-    pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
+    pub(super) fn parse(query: Option<String>) -> Result<Self, RefusedQuery> {
         let mut parsed = Self::default();
-        for (name, value) in parameters(query)? {
+        for parameter in parameters(query) {
+            let (name, value) = parameter?;
             match &*name {
                 "after" => parsed.after = Some(number(&name, &value)?),
                 _ => return Err(unknown(&name, &["after"])),
@@ -105,9 +140,10 @@ impl UserQuery {
 }
 
 impl CyclesQuery {
-    pub(super) fn parse(query: Option<String>) -> Result<Self, PageError> {
+    pub(super) fn parse(query: Option<String>) -> Result<Self, RefusedQuery> {
         let mut parsed = Self::default();
-        for (name, value) in parameters(query)? {
+        for parameter in parameters(query) {
+            let (name, value) = parameter?;
             if !read_position(&mut parsed.position, &name, &value)? {
                 return Err(unknown(&name, &["before", "after"]));
             }
@@ -117,14 +153,14 @@ impl CyclesQuery {
 }
 
 /// Reads a parameter into `position`; returns whether it is one of a position.
-fn read_position(position: &mut PagePosition, name: &str, value: &str) -> Result<bool, PageError> {
+fn read_position(position: &mut PagePosition, name: &str, value: &str) -> Result<bool, RefusedQuery> {
     let read = match name {
         "before" => PagePosition::Before(number(name, value)?),
         "after" => PagePosition::After(number(name, value)?),
         _ => return Ok(false),
     };
     if *position != PagePosition::Newest {
-        return Err(PageError::BadRequest("before and after exclude each other".to_owned()));
+        return Err(RefusedQuery::new("before and after exclude each other"));
     }
     *position = read;
     Ok(true)
@@ -140,54 +176,60 @@ pub(super) fn position_parameter(position: PagePosition) -> Option<(&'static str
 }
 
 /// Refuses every parameter.
-pub(super) fn no_parameters(query: Option<String>) -> Result<(), PageError> {
-    match parameters(query)?.first() {
-        Some((name, _)) => Err(unknown(name, &[])),
+pub(super) fn no_parameters(query: Option<String>) -> Result<(), RefusedQuery> {
+    match parameters(query).into_iter().next() {
+        Some(first) => Err(unknown(&first?.0, &[])),
         None => Ok(()),
     }
 }
 
+/// A text as a part of an address.
+pub(super) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
 /// `path?name=value&…`
 pub(super) fn link(path: &str, parameters: impl Iterator<Item = (&'static str, String)>) -> String {
-    let pairs = parameters.map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)));
+    let pairs = parameters.map(|(name, value)| format!("{name}={}", encoded(&value)));
     let query = pairs.collect::<Vec<_>>().join("&");
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// The decoded names and values, each name once.
-fn parameters(query: Option<String>) -> Result<Vec<(String, String)>, PageError> {
+fn parameters(query: Option<String>) -> Vec<Result<(String, String), RefusedQuery>> {
     let query = query.unwrap_or_default();
     if query.len() > MAX_QUERY {
-        return Err(PageError::TooLong);
+        let refused = RefusedQuery::new("the part of the address after ? is too long");
+        return vec![Err(RefusedQuery { status: StatusCode::URI_TOO_LONG, ..refused })];
     }
     let decode = |text: &str| {
         let decoded = percent_decode_str(&text.replace('+', " ")).decode_utf8().map(|text| text.into_owned());
-        decoded.map_err(|_| PageError::BadRequest("a parameter is not UTF-8".to_owned()))
+        decoded.map_err(|_| RefusedQuery::new("a parameter is not UTF-8"))
     };
-    let mut parameters: Vec<(String, String)> = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    let mut known = BTreeSet::new();
+    let parameter = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decode(name)?, decode(value)?);
-        if parameters.iter().any(|(known, _)| *known == name) {
-            return Err(PageError::BadRequest(format!("{}: given twice", foreign_text(&name))));
+        if !known.insert(name.clone()) {
+            return Err(RefusedQuery::of(&name, "given twice"));
         }
-        parameters.push((name, value));
-    }
-    Ok(parameters)
+        Ok((name, value))
+    };
+    query.split('&').filter(|pair| !pair.is_empty()).map(parameter).collect()
 }
 
-fn unknown(name: &str, known: &[&str]) -> PageError {
+fn unknown(name: &str, known: &[&str]) -> RefusedQuery {
     let known = match known {
         [] => "this page has none".to_owned(),
         known => format!("there are {}", known.join(", ")),
     };
-    PageError::BadRequest(format!("unknown parameter {}; {known}", foreign_text(name)))
+    RefusedQuery::new(format!("unknown parameter {}; {known}", foreign_text(name)))
 }
 
-fn number(name: &str, text: &str) -> Result<i64, PageError> {
+fn number(name: &str, text: &str) -> Result<i64, RefusedQuery> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| text.parse().ok()).flatten();
-    number.ok_or_else(|| PageError::BadRequest(format!("{name}: must be a number")))
+    number.ok_or_else(|| RefusedQuery::of(name, "must be a number"))
 }
 
 /// The word of an enumeration.
@@ -196,11 +238,11 @@ fn word<T: Copy>(
     text: Option<&str>,
     all: &[T],
     word: fn(T) -> &'static str,
-) -> Result<Option<T>, PageError> {
+) -> Result<Option<T>, RefusedQuery> {
     let Some(text) = text else { return Ok(None) };
     let found = all.iter().copied().find(|one| word(*one) == text);
     let words = || all.iter().map(|one| word(*one)).collect::<Vec<_>>().join(", ");
-    found.map(Some).ok_or_else(|| PageError::BadRequest(format!("{name}: must be one of {}", words())))
+    found.map(Some).ok_or_else(|| RefusedQuery::of(name, &format!("must be one of {}", words())))
 }
 
 #[cfg(test)]
@@ -208,24 +250,19 @@ mod tests {
     use super::*;
 
     fn message(query: &str) -> String {
-        let parsed = LogQuery::parse(Some(query.to_owned()));
-        let now = Timestamp::UNIX_EPOCH;
-        match parsed.and_then(|query| query.filter(now)) {
-            Err(PageError::BadRequest(message)) => message,
-            Err(error) => format!("{error:?}"),
-            Ok(_) => "good".to_owned(),
-        }
+        let filter = LogQuery::parse(Some(query.to_owned())).filter(Timestamp::UNIX_EPOCH);
+        filter.map_or_else(|refused| refused.message, |_| "good".to_owned())
     }
 
     #[test]
     fn filters_are_decoded_and_empty_ones_count_as_missing() {
-        let query = LogQuery::parse(Some("user=+a%2Bb%40c+&action=&status=held&before=7".to_owned())).unwrap();
+        let query = LogQuery::parse(Some("user=+a%2Bb%40c+&action=&status=held&before=7".to_owned()));
         assert_eq!((query.value("user"), query.value("action"), query.value("status")), ("a+b@c", "", "held"));
         assert_eq!(query.position, PagePosition::Before(7));
         assert_eq!(query.link("/log", PagePosition::After(9)), "/log?user=a%2Bb%40c&status=held&after=9");
         assert_eq!(query.command(), "learner-sync log --user a+b@c --status held");
-        assert!(!LogQuery::parse(Some("user=&action=&".to_owned())).unwrap().is_filtered());
-        assert_eq!(LogQuery::parse(None).unwrap(), LogQuery::default());
+        assert!(!LogQuery::parse(Some("user=&action=&".to_owned())).is_filtered());
+        assert_eq!(LogQuery::parse(None), LogQuery::default());
     }
 
     #[test]
@@ -246,7 +283,11 @@ mod tests {
         ] {
             assert!(message(query).starts_with(expected), "{query}: {}", message(query));
         }
-        assert_eq!(message(&format!("user={}", "a".repeat(5000))), "TooLong");
+        assert_eq!(message(&format!("user={}", "a".repeat(5000))), "the part of the address after ? is too long");
+        // The form shows everything else again.
+        let query = LogQuery::parse(Some("user=ada&usr=bob&action=explode&status=held&cycle=%ff".to_owned()));
+        assert_eq!((query.value("user"), query.value("action"), query.value("status")), ("ada", "explode", "held"));
+        assert!(query.filter(Timestamp::UNIX_EPOCH).unwrap_err().message.starts_with("unknown parameter usr"));
         assert!(no_parameters(Some("a=b".to_owned())).is_err());
         assert!(no_parameters(Some(String::new())).is_ok());
     }

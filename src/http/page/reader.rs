@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PageState;
-use super::layout::{document, respond};
-use super::query::link;
+use super::layout::{alert, document, respond};
+use super::query::{RefusedQuery, link};
 use crate::runtime::App;
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
@@ -26,13 +26,20 @@ const READ_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long other disk work may take after that.
 const AFTERWARDS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A page that can be loaded without parameters.
+#[derive(Debug)]
+pub(super) struct PageName {
+    pub(super) title: &'static str,
+    pub(super) path: String,
+}
+
 /// Why there is no page.
 #[derive(Debug)]
 pub(super) enum PageError {
-    /// A parameter is unknown or wrong.
-    BadRequest(String),
-    /// The query is too long.
-    TooLong,
+    /// The query of this page is refused.
+    Refused(RefusedQuery, PageName),
+    /// The id of a user is not text.
+    NotText,
     /// No page has this address.
     UnknownPage,
     /// This text is not the id of a known user.
@@ -67,10 +74,15 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let mut search = None;
         let (status, title, message) = match self {
-            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "Invalid address", message),
-            Self::TooLong => {
-                let message = "the part of the address after ? is too long";
-                (StatusCode::URI_TOO_LONG, "Invalid address", message.to_owned())
+            Self::Refused(RefusedQuery { status, message, .. }, PageName { title, path }) => {
+                let body = html! {
+                    (alert(&message))
+                    p { a href=(path) { "Load this page without parameters" } }
+                };
+                return respond(status, document(title, Some(&path), &body));
+            }
+            Self::NotText => {
+                (StatusCode::BAD_REQUEST, "Invalid address", "the id of the user is not text in UTF-8".to_owned())
             }
             Self::UnknownPage => {
                 (StatusCode::NOT_FOUND, "Not found", "no page has this address; choose one of these".to_owned())

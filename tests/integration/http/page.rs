@@ -192,6 +192,57 @@ async fn unusual_addresses_are_refused_with_a_reason() {
     served.daemon.stop().await;
 }
 
+#[tokio::test]
+async fn a_wrong_parameter_is_corrected_where_it_was_typed() {
+    let served = paged(World::start(users(1).0).await).await;
+    let id = served.world.value("SELECT entra_id FROM sync_links").await;
+    // Everything that can be read is in the form again, and the wrong field is marked.
+    for (query, words) in [
+        (
+            "user=ada&since=yesterday&status=held",
+            ["since: not a time", "value=\"yesterday\" aria-describedby=\"since-hint\" aria-invalid"],
+        ),
+        (
+            "user=ada&status=held&action=explode",
+            ["action: must be one of", "<select id=\"action\" name=\"action\" aria-invalid"],
+        ),
+        ("user=ada&nonsense=1&status=held", ["unknown parameter nonsense", ""]),
+        (
+            "user=ada&status=held&user=bob",
+            ["user: given twice", "name=\"user\" value=\"ada\" aria-describedby=\"user-hint\" aria-invalid"],
+        ),
+        ("cycle=%ff&user=ada&status=held", ["a parameter is not UTF-8", ""]),
+        ("user=ada&status=held&before=1&after=2", ["before and after exclude each other", ""]),
+    ] {
+        for path in ["/log", "/log.csv"] {
+            let answer = served.page(&format!("{path}?{query}"));
+            assert_eq!(answer.status, 400, "{path}?{query}");
+            let kept =
+                ["action=\"/log\"", "value=\"ada\"", "<option value=\"held\" selected>", "aria-current=\"page\">Log"];
+            for words in words.iter().chain(&kept).chain(&["role=\"alert\""]) {
+                assert!(answer.body.contains(words), "{path}?{query}: {words}\n{}", answer.body);
+            }
+        }
+    }
+    // The pages without a form keep their place in the navigation.
+    for (path, words) in [
+        ("/", "aria-current=\"page\">Status"),
+        ("/cycles", "aria-current=\"page\">Cycles"),
+        ("/mapping", "aria-current=\"page\">Mapping"),
+        (&format!("/users/{id}"), "<h1>User"),
+    ] {
+        let answer = served.page(&format!("{path}?nonsense=1"));
+        assert_eq!(answer.status, 400, "{path}");
+        let link = answer.body.split("<a href=\"").find(|link| link.contains("Load this page without parameters"));
+        let link = link.unwrap_or_else(|| panic!("{path}\n{}", answer.body)).split('"').next().unwrap();
+        assert_eq!(served.page(link).status, 200, "{path}: {link}");
+        for words in [words, "role=\"alert\"", "unknown parameter nonsense"] {
+            assert!(answer.body.contains(words), "{path}: {words}\n{}", answer.body);
+        }
+    }
+    served.daemon.stop().await;
+}
+
 /// The document of `status --json`.
 fn status(world: &World) -> Value {
     world.run_program(&["status", "--json"], 0).json()
