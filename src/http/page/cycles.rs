@@ -5,10 +5,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::PageState;
-use super::layout::{command, document, foreign, pager, respond, table};
+use super::layout::{BAD, GOOD, WAITS, command, document, foreign, pager, respond, table};
 use super::log::ROWS;
 use super::query::{CyclesQuery, link, position_parameter};
 use super::reader::{self, PageError, Source};
+use crate::model::Outcome;
 use crate::store::{CycleRow, ListPage, PagePosition};
 use crate::view::{Cycles, Records as _};
 
@@ -35,10 +36,20 @@ pub(super) async fn answer(state: PageState, query: CyclesQuery) -> Result<Respo
     .await
 }
 
+/// The class of the state that such a cycle leads to.
+fn class(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success => GOOD,
+        Outcome::Partial | Outcome::Held | Outcome::Interrupted => WAITS,
+        Outcome::Failed => BAD,
+    }
+}
+
 fn row(row: &CycleRow) -> Vec<Markup> {
     let cells = Cycles::cells(row).into_iter().zip(Cycles::HEADERS);
     let cell = |(cell, header): (String, &&str)| match *header {
         "cycle" => html! { a href={ "/log?cycle=" (row.id) } { (cell) } },
+        "outcome" => html! { span.outcome.(row.outcome.map_or("", class)) { (foreign(&cell)) } },
         _ => foreign(&cell),
     };
     cells.map(cell).collect()

@@ -20,6 +20,10 @@ const POLICY: &str =
 const MAX_VALUE: usize = 600;
 /// The most characters of a value that stays on one line: a time with its offset.
 const SHORT_VALUE: usize = 25;
+/// The classes of what is well, what waits for somebody, and what is bad. The words beside them say the same.
+pub(super) const GOOD: &str = "good";
+pub(super) const WAITS: &str = "waits";
+pub(super) const BAD: &str = "bad";
 /// The pages of the navigation.
 const PAGES: [(&str, &str); 4] = [("/", "Status"), ("/log", "Log"), ("/cycles", "Cycles"), ("/mapping", "Mapping")];
 

@@ -12,6 +12,8 @@ use crate::model::{Action, Reason, Status};
 use crate::store::{ListPage, LogRow, PagePosition};
 use crate::view::{Entries, Records as _};
 
+/// The filters that the form folds away while none of them is in use.
+const RARE_FILTERS: [&str; 5] = ["action", "reason", "cycle", "since", "until"];
 /// The rows of a page.
 pub(super) const ROWS: u32 = 100;
 
@@ -69,12 +71,17 @@ fn form(query: &LogQuery, wrong: Option<&str>) -> Markup {
     html! {
         form method="get" action="/log" role="search" aria-label="Search the log" {
             (form.field("user", "User", "A user name, or the id of the user or learner"))
-            (form.select("action", "Action", Action::ALL, Action::as_str))
             (form.select("status", "Status", Status::ALL, Status::as_str))
-            (form.select("reason", "Reason", Reason::ALL, Reason::as_str))
-            (form.field("cycle", "Cycle", "The number of a cycle"))
-            (form.field("since", "Since", "2026-01-02, 2026-01-02 03:04 or an age such as 7d"))
-            (form.field("until", "Until", "Like Since"))
+            details open[RARE_FILTERS.iter().any(|name| form.is_in_use(name))] {
+                summary { "More filters" }
+                div {
+                    (form.select("action", "Action", Action::ALL, Action::as_str))
+                    (form.select("reason", "Reason", Reason::ALL, Reason::as_str))
+                    (form.field("cycle", "Cycle", "The number of a cycle"))
+                    (form.field("since", "Since", "2026-01-02, 2026-01-02 03:04 or an age such as 7d"))
+                    (form.field("until", "Until", "Like Since"))
+                }
+            }
             div.actions { button type="submit" { "Search" } }
             @if query.is_filtered() { div.actions { a href="/log" { "Show all entries" } } }
         }
@@ -87,6 +94,10 @@ struct Form<'q> {
 }
 
 impl Form<'_> {
+    fn is_in_use(&self, name: &str) -> bool {
+        !self.query.value(name).is_empty() || self.wrong == Some(name)
+    }
+
     /// The value of `aria-invalid`.
     fn invalid(&self, name: &str) -> Option<&'static str> {
         (self.wrong == Some(name)).then_some("true")

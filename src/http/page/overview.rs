@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{command, document, facts, foreign, respond, table};
+use super::layout::{BAD, GOOD, WAITS, command, document, facts, foreign, respond, table};
 use super::reader::{self, PageError, Source};
 use super::{PageState, history};
 use crate::model::{StateReport, Status};
@@ -60,9 +60,9 @@ async fn observe(source: &Source) -> Result<(DatabaseObservation, Markup), Store
 fn page(view: &StatusView, history: &Markup) -> Markup {
     let StateReport { state, since: _, reason } = &view.report;
     let class = match state.exit_code() {
-        0 => "good",
-        1 => "bad",
-        _ => "waits",
+        0 => GOOD,
+        1 => BAD,
+        _ => WAITS,
     };
     html! {
         section.state.(class) aria-labelledby="state" {

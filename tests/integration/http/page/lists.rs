@@ -84,6 +84,20 @@ async fn the_log_is_searched_and_read_page_by_page() {
     assert!(body.contains("<option value=\"update\" selected>"), "{body}");
     assert!(body.contains("learner-sync log --user former.name@example.org --action update"), "{body}");
 
+    // The rarely used filters are folded away, unless one of them is in use.
+    for (query, is_open) in [
+        ("", false),
+        ("?user=ada&status=held", false),
+        ("?user=&action=&status=held&reason=&cycle=&since=&until=", false),
+        ("?action=create", true),
+        ("?status=held&since=7d", true),
+        ("?until=tomorrow", true),
+        ("?cycle=", false),
+    ] {
+        let body = served.page(&format!("/log{query}")).body;
+        assert_eq!((body.matches("<details").count(), body.contains("<details open")), (1, is_open), "{query}\n{body}");
+    }
+
     let user = served.page(&format!("/users/{id}")).body;
     assert_eq!(user.matches("<article").count(), 100);
     let later = served.page(&link(&user, "Later entries").unwrap()).body;
@@ -172,6 +186,32 @@ async fn rows_that_cannot_be_read_end_no_list() {
         }
         assert_eq!(seen, rows, "{path}");
     }
+    served.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_outcome_of_a_cycle_has_the_colour_of_its_state() {
+    let served = paged(World::start(users(1).0).await).await;
+    let world = &served.world;
+    let classes =
+        [("success", "good"), ("partial", "waits"), ("held", "waits"), ("interrupted", "waits"), ("failed", "bad")];
+    for (outcome, _) in classes {
+        world
+            .execute(&format!(
+                "INSERT INTO sync_cycles (source, trigger, started_at, finished_at, outcome)
+                 SELECT source, trigger, started_at, started_at, '{outcome}' FROM sync_cycles WHERE id = 1"
+            ))
+            .await;
+    }
+    world
+        .execute("INSERT INTO sync_cycles (source, trigger, started_at) SELECT source, trigger, started_at FROM sync_cycles WHERE id = 1")
+        .await;
+    let body = served.page("/cycles").body;
+    for (outcome, class) in classes {
+        let word = format!("<span class=\"outcome {class}\"><bdi class=\"short\">{outcome}</bdi></span>");
+        assert!(body.contains(&word), "{word}\n{body}");
+    }
+    assert!(body.contains(">not ended</bdi>"), "{body}");
     served.daemon.stop().await;
 }
 
