@@ -50,7 +50,7 @@ pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{HostReport, Inspected, MigrationResult};
 pub use self::read::{
     AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, ListPage, LogFilter, LogRow, NamedLearner,
-    PagePosition, PauseTimes, ReasonTally, RowPage, RowRange, SourceOverview, UserListing,
+    PagePosition, PauseTimes, ReasonTally, RowPage, RowRange, SourceOverview, UserListing, UserRecords,
 };
 pub use self::schedule::{Succession, Turn, TurnLimits};
 pub use self::state::{CredentialCheck, DatabaseState};

@@ -17,7 +17,7 @@ pub(crate) use self::records::{Audit, Cycles, Entries, Records};
 pub(crate) use self::spreadsheet::csv_rows;
 pub(crate) use self::status::{
     ListedUsers, StatusView, cycle_in_words, cycle_numbers_in_words, learners_in_words, recreated_in_words,
-    unreadable_in_words,
+    routes_in_words, unreadable_in_words,
 };
 pub(crate) use self::times::GivenTime;
 pub(crate) use self::users::{FAILING_HEADERS, HELD_HEADERS, failing_cells, held_cells};

@@ -15,6 +15,7 @@ mod overview;
 mod query;
 mod reader;
 mod user;
+mod user_records;
 
 use std::sync::Arc;
 

@@ -1,19 +1,20 @@
-//! `/users/{entra id}`: the learner of one user as it is now, and its history since the user was first seen.
+//! `/users/{entra id}`: what waits for somebody, the learner of one user as it is now, and its history since the user was
+//! first seen.
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::PageState;
 use super::layout::{command, document, facts, foreign, respond, table};
 use super::log::ROWS;
 use super::query::{UserQuery, link};
 use super::reader::{self, PageError, Source};
+use super::{PageState, user_records};
 use crate::model::{Attribute, Column, EntraId};
 use crate::plan::{LearnerRow, REDACTED};
 use crate::runtime::configured_source;
-use crate::store::{ListPage, LogRow, Store, StoreError};
+use crate::store::{ListPage, LogRow, Store, StoreError, UserRecords};
 use crate::view::{NOTHING, action_in_words, local_time, shown, value_text, with_ends};
 
 /// The most characters of a name in a title.
@@ -28,14 +29,16 @@ pub(super) async fn answer(state: PageState, user: String, query: UserQuery) -> 
         let found = read(&source, &store, user, query.after).await;
         // Only read, so nothing is lost.
         let _ = store.close().await;
-        let (learner, ListPage { rows, keys, has_more }) = found?;
-        if learner.is_none() && keys.is_none() && query.after.is_none() {
+        let UserFacts { learner, records, history: ListPage { rows, keys, has_more } } = found?;
+        let is_known = learner.is_some() || keys.is_some() || records != UserRecords::default();
+        if !is_known && query.after.is_none() {
             return Err(PageError::UnknownUser(user.to_string()));
         }
         let is_hidden = source.app.rules.mapping.redacted().contains(&Attribute::UserName);
         let name = if is_hidden { None } else { name_of(learner.as_ref(), &rows) };
         let name = name.unwrap_or_else(|| user.to_string());
         let body = html! {
+            (user_records::sections(&records, user, &source.app.config.path))
             (learner_section(&source, user, learner.as_ref()))
             section aria-labelledby="history" {
                 h2 #history { "History" @if query.after.is_some() { ", continued" } }
@@ -64,17 +67,20 @@ fn name_of(learner: Option<&LearnerRow>, rows: &[LogRow]) -> Option<String> {
     Some(now.or_else(logged)?.chars().take(MAX_NAME).collect())
 }
 
-async fn read(
-    source: &Source,
-    store: &Store,
-    user: EntraId,
-    after: Option<i64>,
-) -> Result<(Option<LearnerRow>, ListPage<LogRow>), StoreError> {
+/// What the learner database has of a user.
+struct UserFacts {
+    learner: Option<LearnerRow>,
+    records: UserRecords,
+    history: ListPage<LogRow>,
+}
+
+async fn read(source: &Source, store: &Store, user: EntraId, after: Option<i64>) -> Result<UserFacts, StoreError> {
     let name = configured_source(&source.app.config, &store.state().await?);
     let attributes: Vec<Attribute> = source.app.rules.mapping.attributes().collect();
     let mut learners = store.rows(&name, &[user], &attributes).await?;
-    let rows = store.user_page(user, after.unwrap_or(0), ROWS).await?;
-    Ok((learners.remove(&user), rows))
+    let records = store.user_records(&name, user).await?;
+    let history = store.user_page(user, after.unwrap_or(0), ROWS).await?;
+    Ok(UserFacts { learner: learners.remove(&user), records, history })
 }
 
 fn learner_section(source: &Source, user: EntraId, learner: Option<&LearnerRow>) -> Markup {

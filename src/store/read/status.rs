@@ -88,6 +88,16 @@ impl Store {
 
     /// The first `limit` held users, or all of them.
     pub(super) async fn first_held_users(&self, source: &str, limit: Option<u32>) -> Result<Vec<HeldUser>, StoreError> {
+        self.held_users_in(&first_of("sync_held", limit), source, None).await
+    }
+
+    /// `rows` is the table, or a selection of its rows; with `user`, only the row of this user is read.
+    pub(super) async fn held_users_in(
+        &self,
+        rows: &str,
+        source: &str,
+        user: Option<EntraId>,
+    ) -> Result<Vec<HeldUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let place = self.connection().await.place_of_entry("h", "entra_id");
@@ -98,12 +108,13 @@ impl Store {
                     EXISTS (SELECT 1 FROM sync_held o WHERE o.source = h.source AND o.entra_id = lower(h.entra_id)
                                                           AND o.entra_id <> h.entra_id),
                     l.via, h.change_reason
-             FROM {} h
+             FROM {rows} h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
-             WHERE h.source = $1 ORDER BY h.entra_id",
-            first_of("sync_held", limit),
+             WHERE h.source = $1{} ORDER BY h.entra_id",
+            user.map_or("", |_| " AND h.entra_id = $2"),
         ));
+        let statement = bind_user(statement.bind(source), user);
         let read = |row: &SqlRow| {
             let approved_by = row.optional_text(5, "sync_held.approved_by")?;
             let approved_at = row.optional_time(4, "sync_held.approved_at")?;
@@ -120,12 +131,12 @@ impl Store {
                 routes: routes_at(row, 10),
             })
         };
-        self.query_readable(statement.bind(source), read, unreadable_hold).await
+        self.query_readable(statement, read, unreadable_hold).await
     }
 
     /// The failing and skipped users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
-        self.failing_users_in("sync_failures", source).await
+        self.failing_users_in("sync_failures", source, None).await
     }
 
     /// The first `limit` users of each selection. Thousands of skipped users must not hide the few that fail.
@@ -150,13 +161,18 @@ impl Store {
             let rows = format!(
                 "(SELECT * FROM sync_failures WHERE source = $1 AND reason {condition} ORDER BY {order} LIMIT {limit})"
             );
-            users.extend(self.failing_users_in(&rows, source).await?);
+            users.extend(self.failing_users_in(&rows, source, None).await?);
         }
         Ok(users)
     }
 
-    /// `rows` is the table, or a selection of its rows.
-    async fn failing_users_in(&self, rows: &str, source: &str) -> Result<Vec<FailingUser>, StoreError> {
+    /// `rows` is the table, or a selection of its rows; with `user`, only the row of this user is read.
+    pub(super) async fn failing_users_in(
+        &self,
+        rows: &str,
+        source: &str,
+        user: Option<EntraId>,
+    ) -> Result<Vec<FailingUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let place = self.connection().await.place_of_entry("f", "entra_id");
@@ -169,8 +185,10 @@ impl Store {
              FROM {rows} f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
-             WHERE f.source = $1 ORDER BY f.entra_id"
+             WHERE f.source = $1{} ORDER BY f.entra_id",
+            user.map_or("", |_| " AND f.entra_id = $2"),
         ));
+        let statement = bind_user(statement.bind(source), user);
         let read = |row: &SqlRow| {
             Ok(FailingUser {
                 entra_id: row.canonical(0, "sync_failures.entra_id")?,
@@ -184,7 +202,7 @@ impl Store {
             })
         };
         let unreadable = |row: &SqlRow, column| deletable(row, column, "sync_failures", 7, |_| RowSubject::Failure);
-        self.query_readable(statement.bind(source), read, unreadable).await
+        self.query_readable(statement, read, unreadable).await
     }
 
     /// The numbers of learners.
@@ -215,6 +233,13 @@ impl Store {
             linked,
             active_unlinked: active.saturating_sub(active_linked),
         })
+    }
+}
+
+fn bind_user(statement: Statement<'_>, user: Option<EntraId>) -> Statement<'_> {
+    match user {
+        Some(user) => statement.bind(user),
+        None => statement,
     }
 }
 

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use super::{page_with_token, paged, status};
 use crate::database::{apply, on_both};
 use crate::http::Served;
-use crate::program::{eventually, users};
+use crate::program::{add_assigned_user, eventually, users};
 use crate::world::World;
 
 /// The text of a page as a reader sees it.
@@ -114,6 +114,50 @@ async fn held_and_failing_users_are_counted_and_the_first_are_listed() {
     served.world.run_program(&["pause"], 0);
     let seen = text(&served.page("/").body);
     assert!(seen.contains("State: paused") && seen.contains("learner-sync resume"), "{seen}");
+    served.daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn the_page_of_a_user_begins_with_what_waits_for_somebody() {
+    let (mut tenant, ids) = users(20);
+    let lost = add_assigned_user(&mut tenant, "Lost", "Address");
+    tenant.user_mut(&lost).mail = None;
+    let twin = add_assigned_user(&mut tenant, "Twin", "Address");
+    tenant.user_mut(&twin).mail = tenant.user_mut(&ids[19]).mail.clone();
+    let served = paged(World::start(tenant).await).await;
+    served.world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
+    served.daemon.signal(Signal::USR1);
+    served.world.cycles_ended(2).await;
+    served.daemon.logged("waiting next_cycle.at=", 2).await;
+    let config = served.world.path("learner-sync.toml");
+    // The part before the learner.
+    let top = |id: &str| {
+        let body = served.page(&format!("/users/{id}")).body;
+        let (before, _) = body.split_once("</section>").unwrap();
+        text(before.split_once("<main").unwrap().1)
+    };
+    let rehearse = |id: &str| format!("learner-sync provision {id} --dry-run --config {}", config.display());
+    let approve = format!("learner-sync approve --config {}", config.display());
+    for (id, words) in [
+        (&ids[0], &["Held since 20", "would deactivate (unassigned)", "threshold: would", "directly", &approve][..]),
+        (&twin, &["Failing since 20", "conflict: ", "attempts: 2", &rehearse(&twin)]),
+        (&lost, &["Skipped since 20", "missing-required: ", "attempts: 2", &rehearse(&lost)]),
+    ] {
+        let seen = top(id);
+        for words in words {
+            assert!(seen.contains(words), "{words}\n{seen}");
+        }
+    }
+    let seen = top(&ids[18]);
+    assert!(!["Held", "Failing", "Skipped"].iter().any(|word| seen.contains(word)), "{seen}");
+    served.world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    let seen = top(&ids[0]);
+    assert!(seen.contains("Approved20") && seen.contains("the next cycle applies the change"), "{seen}");
+    assert!(!seen.contains("learner-sync approve"), "{seen}");
+    // Without an entry in the log, the record alone is shown.
+    served.world.execute("DELETE FROM provisioning_log").await;
+    let seen = top(&twin);
+    assert!(seen.contains("Failing since 20"), "{seen}");
     served.daemon.stop().await;
 }
 
