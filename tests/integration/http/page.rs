@@ -1,5 +1,6 @@
 //! The status page: who gets it, and what it answers to unusual requests.
 
+mod busy;
 mod contents;
 mod lists;
 
