@@ -1,6 +1,7 @@
 //! Messages to administrators: real receivers of webhooks and mail.
 
 mod channels;
+mod days;
 mod mail;
 pub(crate) mod receiver;
 mod webhook;
@@ -24,7 +25,7 @@ const KEY: &str = "the key of the webhook";
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Writes a file that nobody else can read.
-fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
+pub(crate) fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     let path = world.path(name);
     std::fs::write(&path, content).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
