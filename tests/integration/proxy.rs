@@ -6,8 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use graph_sim::{GraphSim, Tenant};
+use graph_sim::{Fault, GraphSim, Tenant};
 
+use crate::notify::secret_file;
 use crate::program::{eventually, users};
 use crate::world::World;
 
@@ -174,4 +175,45 @@ async fn an_unreachable_proxy_is_reported_with_its_key() {
     assert!(check.contains("FAIL network") && check.contains("FAIL sign-in"), "{check}");
     assert!(check.contains("Connection refused") && check.contains("entra.proxy"), "{check}");
     assert_eq!(sim.journal(), []);
+}
+
+#[tokio::test]
+async fn a_webhook_uses_the_proxy_and_mail_does_not() {
+    let (world, sim, port) = world_with_https().await;
+    let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
+    configure_proxy(&world, &proxy.address(Some(USER)), PASSWORD);
+    let address = |host: &str| secret_file(&world, "webhook-url", &format!("https://{host}:{port}/hooks/TOKEN"));
+    let url = address("localhost");
+    world.reconfigure(|text| format!("{text}[notify]\nwebhook_url_file = {url:?}\n"));
+    sim.inject(Fault::on("POST", "/hooks/TOKEN").always().answer(204));
+    let environment = [("LEARNER_SYNC_LOG__LEVEL", "trace")];
+    let ran = world.run_program_with(&environment, &["notify", "test"], 0);
+    let tunnel = format!("CONNECT localhost:{port} HTTP/1.1");
+    assert_eq!((proxy.requests(), sim.journal().len()), (vec![tunnel.clone()], 1));
+    assert!(!format!("{ran:?}").contains("TOKEN") && !format!("{ran:?}").contains(PASSWORD), "{ran:?}");
+    let other = ("HTTPS_PROXY", &*proxy.address(Some(&format!("{USER}:proxy%2Epass%2Dword_7"))));
+    let without =
+        |text: String| text.lines().filter(|line| !line.starts_with("proxy")).map(|line| format!("{line}\n")).collect();
+    world.reconfigure(without);
+    world.run_program_with(&[other], &["notify", "test"], 0);
+    assert_eq!((proxy.requests(), sim.journal().len()), (vec![tunnel.clone(); 2], 2));
+    world.run_program_with(&[other, ("NO_PROXY", "localhost")], &["notify", "test"], 0);
+    assert_eq!((proxy.requests().len(), sim.journal().len()), (2, 3));
+
+    // Only the proxy needs to know the name.
+    address("hooks.example.invalid");
+    let check = world.run_program_with(&[other], &["check"], 0).stdout;
+    assert!(check.contains("ok   notify webhook"), "{check}");
+    address("localhost");
+    configure_proxy(&world, &proxy.address(Some(USER)), "letmein");
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("entra.proxy_password_file") && !format!("{ran:?}").contains("letmein"), "{ran:?}");
+
+    configure_proxy(&world, &proxy.address(Some(USER)), PASSWORD);
+    let asked = proxy.requests().len();
+    let mail = "smtp_url = \"smtps://127.0.0.1:1\"\nfrom = \"sync@example.org\"\nto = [\"ops@example.org\"]";
+    world.reconfigure(|text| text.replace(&format!("webhook_url_file = {url:?}"), mail));
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("127.0.0.1:1: ") && ran.stdout.contains("Connection refused"), "{ran:?}");
+    assert_eq!(proxy.requests().len(), asked);
 }
