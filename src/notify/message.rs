@@ -3,10 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::model::{Notification, NotificationCause, NotifiedUser, visible};
+use crate::model::{Notification, NotificationCause, NotifiedUser, foreign_message, visible};
 
-/// How many characters of an error a message has.
-const MAX_ERROR: usize = 500;
 /// The event of a test message.
 const TEST: &str = "test";
 
@@ -44,7 +42,7 @@ impl Message {
     pub fn new(notification: &Notification, origin: &MessageOrigin) -> Self {
         let Notification { cause, at, since, ends_at: _, count, users, error, hosts: _ } = notification;
         let since = since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
-        let error = error.as_ref().map(|error| harmless(&error.chars().take(MAX_ERROR).collect::<String>()));
+        let error = error.as_ref().map(|error| foreign_message(error));
         let details = match cause {
             NotificationCause::Failing => error.into_iter().collect(),
             NotificationCause::StandbyTookOver => {
@@ -93,8 +91,22 @@ impl Message {
         format!("learner-sync: {}", self.headline)
     }
 
-    /// The message for people.
+    /// The message for people, in a mail.
     pub fn text(&self) -> String {
+        format!("{}\n{}", self.lines().join("\n"), self.last_line())
+    }
+
+    /// The message for people, in a chat.
+    fn chat_text(&self) -> String {
+        let lines: Vec<String> = self.lines().iter().map(|line| without_mentions(line)).collect();
+        format!("{}\n{}", lines.join("\n"), self.last_line())
+    }
+
+    fn last_line(&self) -> String {
+        format!("Run: {}", self.command)
+    }
+
+    fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.subject()];
         lines.extend(self.details.iter().cloned());
         if !self.users.is_empty() {
@@ -104,8 +116,7 @@ impl Message {
             lines.push(format!("{label}: {}", users.join(", ")));
         }
         lines.push(format!("Source: {}", self.source));
-        lines.push(format!("Run: {}", self.command));
-        lines.join("\n")
+        lines
     }
 
     /// The body of a webhook.
@@ -118,7 +129,7 @@ impl Message {
             "count": self.count,
             "users": users,
             "command": self.command,
-            "text": self.text(),
+            "text": self.chat_text(),
         })
     }
 
@@ -131,7 +142,7 @@ impl Message {
 
     fn user_text(&self, NotifiedUser { id, name }: &NotifiedUser) -> String {
         match name.as_ref().filter(|_| self.has_names) {
-            Some(name) => format!("{} ({id})", harmless(name)),
+            Some(name) => format!("{} ({id})", visible(name)),
             None => id.to_string(),
         }
     }
@@ -157,7 +168,7 @@ fn headline(notification: &Notification, since: &str) -> String {
         },
         NotificationCause::StandbyTookOver => match hosts {
             Some([late, now]) => {
-                let (late, now) = (harmless(late), harmless(now));
+                let (late, now) = (visible(late), visible(now));
                 format!("the standby on {now} took over: the daemon on {late} did not run its cycle in time")
             }
             None => "the standby took over".to_owned(),
@@ -181,10 +192,10 @@ fn command(cause: NotificationCause) -> &'static str {
     }
 }
 
-/// A foreign text on one line that calls nobody in a chat: Slack writes mentions in angle brackets, and others with `@`.
-/// A chat may still show its Markdown.
-fn harmless(text: &str) -> String {
-    visible(text).replace('<', "‹").replace('>', "›").replace('@', "@\u{200B}")
+/// A line that calls nobody in a chat: Slack writes mentions in angle brackets, and others with `@`. A chat may still show
+/// its Markdown.
+fn without_mentions(line: &str) -> String {
+    line.replace('<', "‹").replace('>', "›").replace('@', "@\u{200B}")
 }
 
 #[cfg(test)]
@@ -258,5 +269,8 @@ mod tests {
         // A name must not call everybody in a channel, or add a line.
         assert!(text.contains("‹!here› @\u{200B}everyone ada1") && !text.contains('<'), "{text}");
         assert_eq!(text.lines().count(), 4, "{text}");
+        // A mail calls nobody, and its names can be copied.
+        let text = Message::new(&held(2), &origin(true)).text();
+        assert!(text.contains("<!here> @everyone ada1") && text.lines().count() == 4, "{text}");
     }
 }

@@ -1,11 +1,10 @@
 //! The records that cause messages to administrators: numbers, and the first few users.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::model::{AffectedUsers, Attribute, NotifiableRecords, NotifiedUser, Reason};
+use crate::model::{AffectedUsers, Attribute, NotifiableRecords, NotifiedUser, Reason, foreign_text};
 use crate::store::db::{SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -84,12 +83,12 @@ impl Store {
         Ok(Some(AffectedUsers { first, ..users }))
     }
 
-    /// The users that `statement` returns with their names.
+    /// The users that `statement` returns with their names. A chat refuses a message with a very long one.
     async fn users(&self, statement: Statement<'_>) -> Result<Vec<NotifiedUser>, StoreError> {
         let rows = self.connection().await.rows(statement).await?;
         let user = |row: &SqlRow| {
             let id = row.parsed(0, "entra_id").ok()?;
-            Some(NotifiedUser { id, name: row.foreign_text(1).ok()?.map(Cow::into_owned) })
+            Some(NotifiedUser { id, name: row.foreign_text(1).ok()?.map(|name| foreign_text(&name)) })
         };
         Ok(rows.iter().filter_map(user).collect())
     }
