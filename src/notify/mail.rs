@@ -1,28 +1,34 @@
 //! Mail through an SMTP server. TLS is verified before a password is sent, and is left out on loopback only.
 
+mod advice;
+
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, MessageBuilder};
+use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use self::advice::{NO_ANSWER, advice};
 use super::error::DeliveryError;
 use super::message::Message;
 use super::secrets::{SecretFile, read_aside};
 use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::files::SecretKind;
-use crate::model::{chain, visible, without_personal_data};
+use crate::model::{chain, foreign_message, without_personal_data};
 
 /// The longest time for a mail: lettre limits the connection only.
 const DEADLINE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server may take to end a connection, after it has accepted the mail.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
 
 /// The mail server, and the addresses.
 #[derive(Clone, Debug)]
@@ -33,6 +39,19 @@ pub(super) struct Mailer {
     pub(super) ca_pem: Option<Vec<u8>>,
     /// How this machine greets the server.
     pub(super) host_name: String,
+}
+
+/// What a connection needs.
+struct Access {
+    protection: Protection,
+    credentials: Option<Credentials>,
+}
+
+/// [`SmtpSecurity`] with the certificates.
+enum Protection {
+    Implicit(TlsParameters),
+    StartTls(TlsParameters),
+    None,
 }
 
 /// No person answers, and no program should: RFC 3834.
@@ -57,18 +76,18 @@ impl Mailer {
     /// Sends a message to each address, so that a refused one does not stop the others. One accepted mail is enough.
     pub(super) async fn send(&self, message: &Message) -> Result<(), DeliveryError> {
         let (mailer, message) = (self.clone(), message.clone());
-        let (mails, password, transport) = read_aside(move || {
+        let (mails, password, access) = read_aside(move || {
             let mails = mailer.config.to.iter().map(|to| mailer.mail(&message, to)).collect::<Result<Vec<_>, _>>()?;
             let password = mailer.password()?;
-            let transport = mailer.transport(password.as_ref())?;
-            Ok((mails, password, transport))
+            let access = mailer.access(password.as_ref())?;
+            Ok((mails, password, access))
         })
         .await?;
         let deadline = Instant::now() + DEADLINE;
         let (count, mut is_accepted, mut problems) = (mails.len(), false, Vec::new());
         for (number, mail) in (1..).zip(mails) {
-            let (error, goes_on) = match tokio::time::timeout_at(deadline, transport.send(mail)).await {
-                Ok(Ok(_)) => {
+            let (error, goes_on) = match timeout_at(deadline, self.deliver(&mail, &access)).await {
+                Ok(Ok(())) => {
                     is_accepted = true;
                     continue;
                 }
@@ -93,7 +112,7 @@ impl Mailer {
     fn unanswered(&self) -> DeliveryError {
         DeliveryError::new(
             format!("the mail server {} did not answer within {} s", self.config.host, DEADLINE.as_secs()),
-            "check notify.smtp_url and the firewall",
+            NO_ANSWER,
         )
     }
 
@@ -118,24 +137,43 @@ impl Mailer {
         }
     }
 
-    fn transport(&self, password: Option<&SecretString>) -> Result<AsyncSmtpTransport<Tokio1Executor>, DeliveryError> {
-        let SmtpConfig { security, user, host, port, .. } = &self.config;
-        let tls = match security {
-            SmtpSecurity::Implicit => Tls::Wrapper(self.tls()?),
-            SmtpSecurity::StartTls => Tls::Required(self.tls()?),
+    fn access(&self, password: Option<&SecretString>) -> Result<Access, DeliveryError> {
+        let SmtpConfig { security, user, .. } = &self.config;
+        let protection = match security {
+            SmtpSecurity::Implicit => Protection::Implicit(self.tls()?),
+            SmtpSecurity::StartTls => Protection::StartTls(self.tls()?),
             // Only loopback without a user.
-            SmtpSecurity::None => Tls::None,
+            SmtpSecurity::None => Protection::None,
         };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']']))
-            .port(*port)
-            .tls(tls)
-            .hello_name(ClientId::Domain(self.host_name.clone()))
-            .timeout(Some(CONNECT_TIMEOUT));
-        if let (Some(user), Some(password)) = (user, password) {
-            let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
-            builder = builder.credentials(credentials).authentication(vec![Mechanism::Plain, Mechanism::Login]);
+        let credentials = user.clone().zip(password);
+        let credentials =
+            credentials.map(|(user, password)| Credentials::new(user, password.expose_secret().to_owned()));
+        Ok(Access { protection, credentials })
+    }
+
+    /// Sends a mail over a connection of its own, because some servers accept one mail only. lettre's transport takes a
+    /// mail for unsent when the server does not answer the QUIT after it, and the mail would be sent again and again.
+    async fn deliver(&self, mail: &lettre::Message, access: &Access) -> Result<(), smtp::Error> {
+        let Access { protection, credentials } = access;
+        let SmtpConfig { host, port, .. } = &self.config;
+        let hello = ClientId::Domain(self.host_name.clone());
+        let (implicit, start_tls) = match protection {
+            Protection::Implicit(tls) => (Some(tls.clone()), None),
+            Protection::StartTls(tls) => (None, Some(tls.clone())),
+            Protection::None => (None, None),
+        };
+        let address = (host.trim_matches(['[', ']']), *port);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT_TIMEOUT), &hello, implicit, None).await?;
+        if let Some(tls) = start_tls {
+            connection.starttls(tls, &hello).await?;
         }
-        Ok(builder.build())
+        if let Some(credentials) = credentials {
+            connection.auth(&MECHANISMS, credentials).await?;
+        }
+        connection.send(mail.envelope(), &mail.formatted()).await?;
+        let _ = timeout(QUIT_TIMEOUT, connection.abort()).await;
+        Ok(())
     }
 
     fn tls(&self) -> Result<TlsParameters, DeliveryError> {
@@ -169,6 +207,7 @@ impl Mailer {
             .to(address(to)?)
             .subject(message.subject())
             .message_id(Some(id))
+            .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN)
             .header(AutoSubmitted);
         let text = format!("{}\n", message.text());
@@ -177,7 +216,7 @@ impl Mailer {
         })
     }
 
-    fn refused(&self, error: &lettre::transport::smtp::Error, password: Option<&SecretString>) -> DeliveryError {
+    fn refused(&self, error: &smtp::Error, password: Option<&SecretString>) -> DeliveryError {
         let SmtpConfig { host, port, user, .. } = &self.config;
         let words = chain(error);
         let password = password.map(|password| password.expose_secret()).unwrap_or_default();
@@ -190,27 +229,14 @@ impl Mailer {
         ];
         let secrets: Vec<&str> = sent.iter().map(String::as_str).filter(|secret| !secret.is_empty()).collect();
         let words = without_personal_data(&words, &secrets);
-        let words = visible(&words);
-        let code = error.status().map(u16::from).unwrap_or_default();
-        let advice = if words.contains("certificate") {
-            "the certificate of the mail server is not trusted, or has another name: check the host in notify.smtp_url, and \
-             set entra.ca_file to its certificate authority"
-        } else if code == 535 || code == 534 {
-            "check the user in notify.smtp_url and the file of notify.smtp_password_file"
-        } else if error.is_client() && words.contains("STARTTLS") {
-            "the server does not offer STARTTLS, and nothing is sent without TLS: use smtps:// in notify.smtp_url, or \
-             another port"
-        } else if error.is_permanent() {
-            "the server refuses the mail: check notify.from, notify.to and whether the server relays for this machine"
-        } else {
-            "check notify.smtp_url and the firewall"
-        };
+        let words = foreign_message(&words);
+        let advice = advice(error.status().map(u16::from), &words);
         DeliveryError::new(format!("cannot send the mail through {host}:{port}: {words}"), advice)
     }
 }
 
 /// Whether the server may accept the mail for another receiver. A refused sign-in is not repeated: accounts are locked.
-fn is_about_receiver(error: &lettre::transport::smtp::Error) -> bool {
+fn is_about_receiver(error: &smtp::Error) -> bool {
     const SIGN_IN: [u16; 5] = [421, 454, 530, 534, 535];
     error.status().is_some_and(|status| !SIGN_IN.contains(&u16::from(status)))
 }

@@ -21,7 +21,7 @@ const TIMES: [(&str, &str); 6] = [
     ("sync_failures", "last_at"),
 ];
 
-pub(super) async fn pass(world: &World, hours: i64) {
+async fn pass(world: &World, hours: i64) {
     for (table, column) in TIMES {
         let earlier = match is_on_postgres() {
             true => format!("{column} - interval '{hours} hours'"),

@@ -1,5 +1,6 @@
 //! Mail through a real server: `aiosmtpd`, Debian's package python3-aiosmtpd.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,8 +15,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{now, secret_file};
+use super::{now, secret_file, webhook_section};
+use crate::database::{apply, on_both};
 use crate::machine::skipped;
+use crate::notify::receiver::Receiver;
 use crate::program::{eventually, users};
 use crate::world::World;
 
@@ -200,6 +203,27 @@ async fn a_refused_receiver_does_not_silence_the_others() {
 }
 
 #[tokio::test]
+async fn an_accepted_mail_is_sent_even_when_the_server_does_not_end_the_connection() {
+    let world = World::start(Tenant::default()).await;
+    let Some(server) = MailServer::start("mute", None, "-") else { return };
+    configure(&world, &format!("smtp://127.0.0.1:{}", server.port), false, None);
+    world.run_program(&["notify", "test"], 0);
+    let receivers: Vec<Value> = server.received(2).await.iter().map(|mail| mail["receivers"].clone()).collect();
+    assert_eq!(receivers, [json!(["ops@example.org"]), json!(["zoe@example.org"])]);
+}
+
+#[tokio::test]
+async fn a_busy_server_has_advice_of_its_own_and_its_answer_is_cut() {
+    let world = World::start(Tenant::default()).await;
+    let Some(server) = MailServer::start("plain", None, "-") else { return };
+    configure(&world, &format!("smtp://127.0.0.1:{}", server.port), false, None);
+    world.reconfigure(|text| text.replace("ops@example.org", "busy@example.org").replace("zoe@", "busy@"));
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("(451): later later") && ran.stdout.contains("does not accept the mail at present"));
+    assert!(ran.stdout.len() < 1500, "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_server_on_this_machine_may_do_without_tls_and_a_password() {
     let world = World::start(users(1).0).await;
     let Some(server) = MailServer::start("plain", None, "-") else { return };
@@ -213,6 +237,50 @@ async fn a_server_on_this_machine_may_do_without_tls_and_a_password() {
     let text = mail["mail"].as_str().unwrap();
     assert!(text.contains("Subject: learner-sync: provisioning has failed since 20"), "{text}");
     daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn hostile_and_endless_names_add_no_header_and_no_line() {
+    let (mut tenant, ids) = users(12);
+    for (number, id) in ids.iter().enumerate() {
+        let name = format!("{number}<script>alert(1)</script>@everyone{}", "a".repeat(100 << 10));
+        tenant.user_mut(id).user_principal_name = Some(name);
+    }
+    let world = World::start(tenant).await;
+    let Some(server) = MailServer::start("plain", None, "-") else { return };
+    configure(&world, &format!("smtp://127.0.0.1:{}", server.port), false, None);
+    let receiver = Receiver::start();
+    let webhook = webhook_section(&world, &receiver);
+    world.reconfigure(|text| text.replace("[notify]\n", &format!("{webhook}names = true\n")));
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "12");
+    // The program refuses such a name, but others write to the table as well.
+    let mean = "\r\nBcc: eve@example.org\r\n\r\n\u{1b}[31m\u{202e}<!channel>";
+    world.execute(&format!("UPDATE learners SET user_name = '{mean}' || user_name")).await;
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().empty_list());
+    daemon.signal(Signal::USR1);
+    daemon.logged("message sent", 1).await;
+    daemon.stop().await;
+    let mail = server.received(2).await.remove(0);
+    assert_eq!(mail["receivers"], json!(["ops@example.org"]));
+    let (headers, _) = mail["mail"].as_str().unwrap().split_once("\r\n\r\n").unwrap();
+    let lines = headers.lines().filter(|line| !line.starts_with(' '));
+    let names: BTreeSet<&str> = lines.map(|line| line.split(':').next().unwrap()).collect();
+    let own = names.iter().copied().filter(|name| !name.starts_with("X-")).collect::<Vec<_>>().join(" ");
+    let expected = "Auto-Submitted Content-Transfer-Encoding Content-Type Date From MIME-Version Message-ID Subject To";
+    assert_eq!(own, expected, "{headers}");
+    assert!(headers.contains("Subject: learner-sync: 12 users are held"), "{headers}");
+
+    let request = receiver.requests().remove(0);
+    assert!(request.body.len() < 10_000, "{}", request.body.len());
+    let message = request.json();
+    let text = message["text"].as_str().unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(!text.contains(['<', '\u{1b}', '\u{202e}']), "{text}");
+    assert!(text.contains("Bcc: eve@\u{200b}example.org") && text.contains("‹script›"), "{text}");
+    let stored = world.query("SELECT * FROM sync_notifications").await.concat().concat();
+    assert!(stored.len() < 10_000, "{stored}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 """A mail server for tests: prints its port, and then each sign-in and each mail as a line of JSON.
 
-Arguments: plain, starttls or smtps; a certificate with its key in PEM, or "-"; "USER:PASSWORD", or "-".
+Arguments: plain, starttls or smtps, or "mute" for a plain one that never answers QUIT; a certificate with its key in PEM, or "-"; "USER:PASSWORD", or "-".
 """
 
 import asyncio
@@ -23,6 +23,8 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("refused@"):
             return f"550 no mailbox {address}"
+        if address.startswith("busy@"):
+            return "\r\n".join(["451-later"] * 500 + ["451 later"])
         envelope.rcpt_tos.append(address)
         return "250 accepted"
 
@@ -34,6 +36,11 @@ class Handler:
             tls=is_encrypted(server),
         )
         return "250 accepted"
+
+
+class MuteHandler(Handler):
+    async def handle_QUIT(self, server, session, envelope):
+        await asyncio.Event().wait()
 
 
 async def main(mode, certificate, account):
@@ -49,7 +56,7 @@ async def main(mode, certificate, account):
 
     def session():
         return SMTP(
-            Handler(),
+            MuteHandler() if mode == "mute" else Handler(),
             hostname="localhost",
             tls_context=context if mode == "starttls" else None,
             require_starttls=mode == "starttls",
