@@ -31,8 +31,8 @@ use serde_json::error::Category;
 use self::advice::Evidence;
 pub use self::certificate::{Certificate, CertificateError, PemFile};
 pub use self::error::{AuthError, Refusal};
-pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
+pub(crate) use self::network::{proxy_hint, unreachable_hint};
 
 use crate::model::{Clock, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, retry_after};

@@ -51,11 +51,19 @@ impl NetworkError {
 /// these causes, so the hint depends on the message; nothing else does.
 pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
     let message = chain(error);
-    let says = |words: &str| message.contains(words);
-    if says("dns error") {
+    if message.contains("dns error") {
         "this machine cannot resolve the host name: check its spelling (entra.cloud, entra.authority_url, entra.graph_url) \
          and the machine's name server; if only a proxy resolves names, set entra.proxy"
-    } else if says("proxy authorization required") {
+    } else {
+        proxy_hint(&message)
+            .unwrap_or("check the network, the firewall, entra.proxy and the host name in the configuration")
+    }
+}
+
+/// Advice for `message` when a proxy or a certificate is the cause.
+pub(crate) fn proxy_hint(message: &str) -> Option<&'static str> {
+    let says = |words: &str| message.contains(words);
+    Some(if says("proxy authorization required") {
         "the proxy answered 407 (authentication required): put user:password into the file of \
          entra.proxy_password_file, or into HTTPS_PROXY"
     } else if says("tunnel error") {
@@ -64,8 +72,8 @@ pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
     } else if says("certificate") {
         "the certificate is not trusted: if a proxy inspects TLS, set entra.ca_file to its certificate authority"
     } else {
-        "check the network, the firewall, entra.proxy and the host name in the configuration"
-    }
+        return None;
+    })
 }
 
 /// Builds the HTTP client: no redirects, because a token must not follow one, and a timeout for every step.

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::error::DeliveryError;
 use super::message::Message;
 use super::secrets::{SecretFile, read_aside};
-use crate::auth::{Http, unreachable_hint};
+use crate::auth::{Http, proxy_hint};
 use crate::config::is_loopback;
 use crate::files::SecretKind;
 use crate::model::chain;
@@ -96,15 +96,21 @@ fn signature(secret: &SecretString, timestamp: &str, body: &str) -> String {
 
 /// Without the address.
 fn unreachable(error: reqwest::Error) -> DeliveryError {
+    let error = error.without_url();
+    let words = chain(&error);
     let hint = if error.is_timeout() {
-        "the service did not answer in time: check it and the firewall"
-    } else if chain(&error).contains("dns error") {
+        "the service did not answer in time: check it, the firewall and entra.proxy"
+    } else if words.contains("dns error") {
         "this machine cannot resolve the host name: check the address in the file of notify.webhook_url_file, and the \
          machine's name server; if only a proxy resolves names, set entra.proxy"
+    } else if let Some(hint) = proxy_hint(&words) {
+        hint
+    } else if error.is_connect() {
+        "check the address in the file of notify.webhook_url_file, the firewall and entra.proxy"
     } else {
-        unreachable_hint(&error)
+        "the service gave no complete answer: check it, and the address in the file of notify.webhook_url_file"
     };
-    DeliveryError::new(format!("cannot reach the webhook: {}", chain(&error.without_url())), hint)
+    DeliveryError::new(format!("cannot reach the webhook: {words}"), hint)
 }
 
 #[cfg(test)]

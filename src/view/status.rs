@@ -431,5 +431,5 @@ fn unsent_in_words(UnsentMessage { event, at, attempts, next_attempt_at, error }
     let tries = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
     let (at, next) = (local_time(*at), local_time(*next_attempt_at));
     let error = shown(error.as_deref().unwrap_or_default());
-    format!("{event} of {at} is not accepted after {tries}, next at {next}: {error}")
+    format!("{event} of {at} is not accepted after {tries}; next attempt at {next}:\n{error}")
 }

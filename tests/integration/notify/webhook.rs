@@ -130,7 +130,10 @@ async fn a_daemon_reports_failing_cycles_and_their_end_and_status_an_unsent_mess
     assert_eq!((&unsent["event"], &unsent["attempts"]), (&json!("failing"), &json!(1)), "{status:#}");
     assert!(unsent["error"].as_str().unwrap().starts_with("webhook: the webhook answered 500; "), "{unsent:#}");
     let screen = world.run_program(&["status"], 0).stdout;
-    assert!(screen.contains("Message") && screen.contains("is not accepted after 1 attempt"), "{screen}");
+    assert!(
+        screen.contains("Message") && screen.contains("is not accepted after 1 attempt; next attempt at "),
+        "{screen}"
+    );
     cycle(&daemon, 3).await;
     assert_eq!(receiver.events(), ["failing"]);
     world.sim.clear_faults();
