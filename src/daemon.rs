@@ -192,15 +192,15 @@ async fn start(
     let http_token = config.http_token().map_err(AppError::from)?;
     let app = Arc::new(App::new(config, &environment, clock)?);
     let preflight = Preflight::inspect(&app.config, &app.learners).await?;
-    if let Some(holder) = Lock::holder(&preflight.paths.daemon_lock) {
+    if let Some(holder) = Lock::holder_in_time(&preflight.paths.daemon_lock).await {
         return Err(LockError::Held(holder).into());
     }
     // An unusable database fails the start, not the first cycle.
     let (state, summary) = read_database(&app, &preflight).await.map_err(PreflightError::from)?;
     let mut source_locks = SourceLocks::default();
-    source_locks.lock_sources(&app.config, &state)?;
-    preflight.create_directories()?;
-    let lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
+    source_locks.lock_sources(&app.config, &state).await?;
+    preflight.create_directories().await?;
+    let lock = Lock::acquire_in_time(&preflight.paths.daemon_lock, COMMAND).await?;
     let status_reporter = StatusReporter::new(&app, &environment, summary);
     let metrics = Metrics::new(Arc::clone(app.directory.traffic()));
     let mut listener = HttpListener::new(metrics, status_reporter.published(), &app);
@@ -245,7 +245,7 @@ async fn start(
 
 async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, StatusSummary), StoreError> {
     // A cycle of an older version, such as `sync` by hand, must end before its tables are migrated.
-    let store = match Lock::holder(&preflight.paths.cycle_lock) {
+    let store = match Lock::holder_in_time(&preflight.paths.cycle_lock).await {
         Some(_) => Store::open_unmigrated(&preflight.database).await?,
         None => Store::open_inspected(&preflight.database).await?,
     };

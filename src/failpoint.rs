@@ -19,6 +19,8 @@ macro_rules! steps {
 steps! {
     /// The state directory is about to be inspected.
     StateInspecting,
+    /// A lock file is about to be opened.
+    LockAcquiring,
     /// No other process can run a cycle now.
     LockTaken,
     /// `sync_cycles` has a row for the cycle.
@@ -69,12 +71,14 @@ steps! {
     LogExpired,
     /// The database is closed; the lock is still held.
     DatabaseClosed,
+    /// The lock is about to be released.
+    LockReleasing,
 }
 
 /// A limit of time that a test can shorten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
-    /// How long the disk of the cache may take.
+    /// How long the disk of the cache and of the lock files may take.
     CacheDisk,
 }
 

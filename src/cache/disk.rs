@@ -65,6 +65,17 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     }
 }
 
+/// Does the last work with a file, such as closing it, on a thread of its own, and waits for it in vain no longer than
+/// [`TIMEOUT`]. It is begun even while the disk is silent: left undone, it would be done on the thread of the caller.
+pub(crate) async fn last_on_disk(work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
+    let work = tokio::task::spawn_blocking(move || caught(work));
+    match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
+        Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
+        Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
+        Err(_) => Err(DiskFault::Silent),
+    }
+}
+
 /// The result of `work`, or what it said in its panic.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| format!("it panicked: {}", panic_text(&*panic)))

@@ -63,7 +63,7 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
             // A lost file may be created again: that is what this command asks for.
             let learners = LearnerDatabase { used: None, ..context.learners()? };
             let preflight = Preflight::inspect(&context.config, &learners).await?;
-            preflight.create_directories()?;
+            preflight.create_directories().await?;
             Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY).map_err(LockedCycleError::from)?)
         }
         None => None,

@@ -46,7 +46,8 @@ impl Daemon {
         reloaded: Result<Result<Reloaded, DaemonError>, JoinError>,
     ) -> Result<(), DaemonError> {
         let admitted = match reloaded {
-            Ok(reloaded) => reloaded.and_then(|reloaded| self.admit(reloaded)),
+            Ok(Ok(reloaded)) => self.admit(reloaded).await,
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(DaemonError::ReloadPanicked),
         };
         match admitted {
@@ -100,14 +101,14 @@ impl Daemon {
     }
 
     /// Refuses a configuration whose application another daemon provisions.
-    fn admit(
+    async fn admit(
         &mut self,
         Reloaded { app, http_token, state }: Reloaded,
     ) -> Result<(App, Option<SecretSource>), DaemonError> {
         let (new, old) = (&app.config, &self.app.config);
         if (&new.entra.tenant_id, new.app.enterprise_app) != (&old.entra.tenant_id, old.app.enterprise_app) {
             match state {
-                Some(state) => self.source_locks.lock_sources(new, &state)?,
+                Some(state) => self.source_locks.lock_sources(new, &state).await?,
                 // A server has no source locks.
                 None if Paths::new(new).database.is_none() => {}
                 None => return Err(DaemonError::SourceUnknown),

@@ -17,11 +17,11 @@ pub(super) struct SourceLocks(BTreeMap<PathBuf, Lock>);
 impl SourceLocks {
     /// Locks the application of `config` under each id that it has in the learner database, and unlocks every other one.
     /// When one of them is locked elsewhere, nothing changes.
-    pub(super) fn lock_sources(&mut self, config: &Config, state: &DatabaseState) -> Result<(), DaemonError> {
+    pub(super) async fn lock_sources(&mut self, config: &Config, state: &DatabaseState) -> Result<(), DaemonError> {
         let paths = Paths::new(config).source_locks(config, state);
         let mut acquired = BTreeMap::new();
         for path in paths.iter().filter(|path| !self.0.contains_key(*path)) {
-            let lock = Lock::acquire(path, COMMAND).map_err(|error| match error {
+            let lock = Lock::acquire_in_time(path, COMMAND).await.map_err(|error| match error {
                 LockError::Held(holder) => DaemonError::SourceLocked(holder),
                 error => error.into(),
             })?;

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
+use crate::cache;
+use crate::failpoint::{Step, reached};
 use crate::files;
-use crate::model::LockHolder;
+use crate::model::{LockHolder, chain};
 
 /// A new holder writes its name within microseconds.
 const NAME_ATTEMPTS: u32 = 50;
@@ -58,6 +60,7 @@ impl Lock {
     /// # Errors
     /// When another process holds it, or the file cannot be used.
     pub fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
+        reached(Step::LockAcquiring);
         let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
         let mut file = files::open_own(path).map_err(unusable)?;
         let (mut attempts, mut shared_rounds) = (0, 0);
@@ -96,6 +99,34 @@ impl Lock {
         Ok(Self { file })
     }
 
+    /// Like [`Lock::acquire`], on a disk that may not answer: a thread that waits for it would stop everything else.
+    ///
+    /// # Errors
+    /// When another process holds it, the file cannot be used, or the disk does not answer in time.
+    pub async fn acquire_in_time(path: &Path, command: &str) -> Result<Self, LockError> {
+        let (file, command) = (path.to_owned(), command.to_owned());
+        // A lock that is acquired later than that is released at once.
+        let acquired = cache::on_disk(directory_of(path), move |_| Self::acquire(&file, &command)).await;
+        acquired.unwrap_or_else(|fault| Err(LockError::Unusable { path: path.to_owned(), source: fault.into() }))
+    }
+
+    /// Like [`Lock::holder`], on a disk that may not answer, which says nothing about a holder.
+    pub async fn holder_in_time(path: &Path) -> Option<LockHolder> {
+        let file = path.to_owned();
+        cache::on_disk(directory_of(path), move |_| Self::holder(&file)).await.ok().flatten()
+    }
+
+    /// Releases the lock, on a disk that may not answer.
+    pub async fn release_in_time(self) {
+        let released = cache::last_on_disk(|| {
+            reached(Step::LockReleasing);
+            drop(self);
+        });
+        if let Err(fault) = released.await {
+            tracing::warn!("cannot release the lock of the cycle: {}", chain(&fault));
+        }
+    }
+
     /// The holder of the lock at `path`; `None` when it is free or does not exist.
     pub fn holder(path: &Path) -> Option<LockHolder> {
         let mut file = files::open_own_to_read(path).ok()?;
@@ -107,6 +138,10 @@ impl Lock {
         }
         None
     }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    files::directory_of(path).unwrap_or(Path::new("."))
 }
 
 /// Checks that a lock could be acquired at `path`, as far as that can be seen without changing anything.

@@ -113,8 +113,21 @@ pub async fn run_locked_cycle(
     if !app.config.provisioning.users {
         return Err(LockedCycleError::Disabled);
     }
-    let LockedDatabase { _lock, preflight, store } =
+    let LockedDatabase { store, preflight, lock } =
         lock_database(app, options.command, options.wait, &mut stop).await?;
+    let ended = run_in(app, options, stop, store, &preflight).await;
+    lock.release_in_time().await;
+    ended
+}
+
+/// Runs one cycle in a locked database, and closes it.
+async fn run_in(
+    app: &App,
+    options: RunOptions<'_>,
+    stop: StopSignal,
+    store: Store,
+    preflight: &Preflight,
+) -> Result<Report, LockedCycleError> {
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);
     }
@@ -214,7 +227,7 @@ pub struct LockedDatabase {
     /// The paths.
     pub preflight: Preflight,
     // Last, because it is released after the database is closed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Takes the cycle lock for `command`, waiting for it if `wait` is set, and opens the learner database.
@@ -228,11 +241,11 @@ pub async fn lock_database(
     stop: &mut StopSignal,
 ) -> Result<LockedDatabase, LockedCycleError> {
     let mut preflight = Preflight::inspect(&app.config, &app.learners).await?;
-    preflight.create_directories()?;
+    preflight.create_directories().await?;
     // Keeps other cycles of this machine out.
     let mut waited = false;
-    let _lock = loop {
-        match Lock::acquire(&preflight.paths.cycle_lock, command) {
+    let lock = loop {
+        match Lock::acquire_in_time(&preflight.paths.cycle_lock, command).await {
             Err(LockError::Held(holder)) => {
                 app.directory.progress().enter(Stage::WaitingForLock);
                 wait_for_lock(holder, wait, &mut waited, stop).await?;
@@ -259,7 +272,7 @@ pub async fn lock_database(
              cycles of two machines may overlap, and one of them starts over"
         );
     }
-    Ok(LockedDatabase { store, preflight, _lock })
+    Ok(LockedDatabase { store, preflight, lock })
 }
 
 /// For a command that a signal kills: its transaction is written as a whole or not at all.

@@ -120,8 +120,7 @@ impl Preflight {
         let database = inspect_database(config, learners).await?;
         let paths = Paths::new(config);
         let (directory, inspected) = (&paths.state_directory, paths.clone());
-        let state = cache::on_disk(directory, move |_| inspect_state_at(&inspected)).await;
-        state.map_err(|fault| path_error(STATE_DIRECTORY, directory, fault.into()))??;
+        on_disk(STATE_DIRECTORY, directory, move || inspect_state_at(&inspected)).await?;
         Ok(Self { paths, database })
     }
 
@@ -129,14 +128,28 @@ impl Preflight {
     ///
     /// # Errors
     /// The directory that cannot be created.
-    pub fn create_directories(&self) -> Result<(), PreflightError> {
+    pub async fn create_directories(&self) -> Result<(), PreflightError> {
         if let Some(directory) = self.paths.database.as_deref().and_then(files::directory_of) {
-            std::fs::create_dir_all(directory)
-                .map_err(|source| path_error("the directory of the learner database", directory, source))?;
+            create_directory("the directory of the learner database", directory).await?;
         }
-        let directory = &self.paths.state_directory;
-        std::fs::create_dir_all(directory).map_err(|source| path_error(STATE_DIRECTORY, directory, source))
+        create_directory(STATE_DIRECTORY, &self.paths.state_directory).await
     }
+}
+
+async fn create_directory(what: &'static str, directory: &Path) -> Result<(), PreflightError> {
+    let path = directory.to_owned();
+    let create = move || std::fs::create_dir_all(&path).map_err(|source| path_error(what, &path, source));
+    on_disk(what, directory, create).await
+}
+
+/// Does `work` in `directory`, whose disk may not answer.
+async fn on_disk(
+    what: &'static str,
+    directory: &Path,
+    work: impl FnOnce() -> Result<(), PreflightError> + Send + 'static,
+) -> Result<(), PreflightError> {
+    let done = cache::on_disk(directory, move |_| work()).await;
+    done.unwrap_or_else(|fault| Err(path_error(what, directory, fault.into())))
 }
 
 /// Inspects the learner database, when it is a file, and its lock.
@@ -145,7 +158,9 @@ impl Preflight {
 /// The first path that cannot be used.
 pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Result<Inspected, PreflightError> {
     let database = Store::inspect(learners, Access::ReadWrite).await?;
-    inspect_lock(&Paths::new(config).cycle_lock)?;
+    let path = Paths::new(config).cycle_lock;
+    let directory = files::directory_of(&path).unwrap_or(Path::new(".")).to_owned();
+    on_disk(LOCK_FILE, &directory, move || inspect_lock(&path)).await?;
     Ok(database)
 }
 

@@ -52,6 +52,7 @@ mod restrictions;
 mod roles;
 mod seeds;
 mod sign_in;
+mod silent_disk;
 mod sources;
 mod tables;
 mod two_daemons;

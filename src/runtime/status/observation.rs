@@ -81,7 +81,7 @@ impl DatabaseObservation {
 
 /// The process that runs a cycle, on this machine or on another one.
 async fn cycle_holder(config: &Config, store: &Store) -> Result<Option<LockHolder>, StoreError> {
-    match Lock::holder(&Paths::new(config).cycle_lock) {
+    match Lock::holder_in_time(&Paths::new(config).cycle_lock).await {
         Some(here) => Ok(Some(here)),
         None => store.cycle_holder().await,
     }
