@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, print, print_labelled};
 use super::sync::exit_code;
-use crate::model::Trigger;
+use crate::model::{Outcome, Trigger};
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::status::{RecordPlaces, disk_problem};
@@ -49,7 +49,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     if wait && !context.config.provisioning.users {
         return Err(LockedCycleError::Disabled.into());
     }
-    let before = if wait { last_cycle(&context).await?.map_or(0, |row| row.id.0) } else { 0 };
+    let before = if wait { last_cycles(&context).await? } else { Vec::new() };
     record_request(&context, full, now).await;
     let signal = if full { Signal::USR2 } else { Signal::USR1 };
     kill_process(pid, signal).map_err(|error| {
@@ -63,7 +63,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     }
     let places = RecordPlaces::new(&context.config.path, Some(&context.config.state.directory), &context.environment);
     loop {
-        let requested = requested_cycle(&context, before).await?;
+        let requested = requested_cycle(&context, &before).await?;
         if let Some(row) = &requested
             && let Some(outcome) = row.outcome
         {
@@ -112,17 +112,39 @@ async fn is_paused(context: &Context) -> Result<bool, Failure> {
     Ok(Store::open(context.learners()?, Access::ReadOnly).await?.state().await?.paused)
 }
 
-/// The first cycle after `before` that a signal has requested.
-async fn requested_cycle(context: &Context, before: i64) -> Result<Option<CycleRow>, Failure> {
+/// The first cycle after those of `before` that a signal has requested.
+async fn requested_cycle(context: &Context, before: &[CycleRow]) -> Result<Option<CycleRow>, Failure> {
     let store = Store::open(context.learners()?, Access::ReadOnly).await?;
     let source = configured_source(&context.config, &store.state().await?);
-    let range = RowRange { after: Some(before), limit: Some(MAX_CYCLES), ..RowRange::default() };
+    let range = RowRange { after: Some(0), limit: Some(MAX_CYCLES), ..RowRange::default() };
+    let range = match before.last() {
+        None => range,
+        Some(last) if store.cycle(last.id).await?.is_some_and(|found| is_same(&found, last)) => {
+            RowRange { after: Some(last.id.0), ..range }
+        }
+        // After a failover or a restore the database may lack it, and give its number to a later cycle.
+        Some(last) => RowRange { since: Some(last.started_at), ..range },
+    };
     let mut later = store.cycles(range).await?.rows.into_iter();
-    Ok(later.find(|row| row.trigger == Trigger::Signal && row.source == source))
+    let is_known = |row: &CycleRow| before.iter().any(|known| is_same(row, known));
+    Ok(later.find(|row| row.trigger == Trigger::Signal && row.source == source && !is_known(row)))
 }
 
-async fn last_cycle(context: &Context) -> Result<Option<CycleRow>, Failure> {
+/// Whether `found` is the cycle `before`, which may have ended meanwhile.
+fn is_same(found: &CycleRow, before: &CycleRow) -> bool {
+    let was_open = matches!(before.outcome, None | Some(Outcome::Interrupted));
+    let has_same_end = was_open || found.finished_at == before.finished_at;
+    found.id == before.id && found.trigger == before.trigger && has_same_end
+}
+
+/// The last cycle, after those that began at the same time.
+async fn last_cycles(context: &Context) -> Result<Vec<CycleRow>, Failure> {
     let store = Store::open(context.learners()?, Access::ReadOnly).await?;
     let source = configured_source(&context.config, &store.state().await?);
-    Ok(store.last_cycle(Some(&source)).await?)
+    let Some(last) = store.last_cycle(Some(&source)).await? else { return Ok(Vec::new()) };
+    let range = RowRange { since: Some(last.started_at), limit: Some(MAX_CYCLES), ..RowRange::default() };
+    let mut rows = store.cycles(range).await?.rows;
+    rows.retain(|row| row.id < last.id);
+    rows.push(last);
+    Ok(rows)
 }

@@ -33,8 +33,9 @@ pub(super) async fn start_over(
         error => return Err(error),
     }
     // A standby that was promoted may lack the last transactions, and the whole cycle with them.
-    let again = if store.has_cycle(cycle).await? { cycle } else { begin(context, options).await?.1 };
-    if again != cycle {
+    let is_known = store.has_cycle(cycle, None).await?;
+    let again = if is_known { cycle } else { begin(context, options).await?.1 };
+    if !is_known {
         tracing::warn!(cycle.id = %again, cycle.lost = %cycle, "the learner database lacks the cycle; it begins again");
     }
     report.start_over(again, &store.committed_changes(again).await?);
@@ -62,7 +63,10 @@ pub(super) async fn record_end(
         }
         Err(error) => return Err(error),
     }
-    let committed = store.committed_changes(cycle).await?;
+    // Another cycle may have its number now, and changes of its own.
+    let is_known = store.has_cycle(cycle, Some(&report.cycle_end())).await?;
+    let is_reused = !is_known && store.cycle(cycle).await?.is_some();
+    let committed = if is_reused { Vec::new() } else { store.committed_changes(cycle).await? };
     if committed.len() as u64 != report.counts.applied() {
         let lost = StoreError::ChangesLost;
         tracing::error!(cycle.id = %cycle, "{lost}; the next cycle makes them again");

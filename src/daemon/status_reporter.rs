@@ -67,7 +67,7 @@ pub(super) struct StatusReporter {
     /// Why the learner database failed in the last cycle.
     cycle_problem: Option<RecordedFinding>,
     /// The last cycle in the learner database, if it had ended, after the last cycle of the daemon.
-    known_cycle: Option<i64>,
+    known_cycle: Option<EndedCycle>,
     /// Why the learner database cannot be read.
     database_problem: Option<RecordedFinding>,
     /// When to observe the learner database again; `None` while it can be read.
@@ -375,9 +375,13 @@ fn last_cycle(last: &CycleNumbers) -> String {
     format!("; last cycle at {at:.0}: {outcome}, {}", last.counts.in_words())
 }
 
-/// The number of the last cycle, if it has ended.
-fn ended_cycle(summary: &StatusSummary) -> Option<i64> {
-    summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map(|last| last.cycle)
+/// Number and end of a cycle. After a failover another cycle may have the number.
+type EndedCycle = (i64, Timestamp);
+
+/// The last cycle, if it has ended.
+fn ended_cycle(summary: &StatusSummary) -> Option<EndedCycle> {
+    let last = summary.last_cycle.as_ref().filter(|last| last.outcome.is_some())?;
+    Some((last.cycle, last.finished_at?))
 }
 
 /// A finding that lasts keeps its beginning.

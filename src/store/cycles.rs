@@ -163,7 +163,7 @@ impl Store {
         .await
     }
 
-    /// Ends a cycle. Returns whether it still had its row.
+    /// Ends a cycle. Returns whether it still had its row, as [`Store::has_cycle`] says.
     pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<bool, StoreError> {
         let CycleEnd { began, at, clock, outcome, counts, requests, error, full_comparison } = end;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
@@ -171,7 +171,8 @@ impl Store {
             "UPDATE sync_cycles SET in_scope = $1, created = $2, updated = $3, deactivated = $4, reactivated = $5,
                  unchanged = $6, skipped = $7, failed = $8, held = $9, requests = $10, finished_at = $11,
                  outcome = $12, error = $13, started_at = $14, full_comparison = $15
-             WHERE id = $16",
+             WHERE id = $16 AND (outcome IS NULL OR outcome = $17
+                 OR (outcome = $12 AND finished_at = $11 AND requests = $10))",
         );
         for number in
             [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, *requests]
@@ -180,6 +181,7 @@ impl Store {
         }
         let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(*began);
         let statement = statement.bind(SqlValue::Boolean(*full_comparison)).bind(cycle.0);
+        let statement = statement.bind(Outcome::Interrupted.as_str());
         self.write(async |connection| {
             if let Some(finding) = clock {
                 let statement = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
@@ -190,9 +192,19 @@ impl Store {
         .await
     }
 
-    /// Whether `cycle` still has its row. After a failover, the new primary may lack the last transactions.
-    pub async fn has_cycle(&self, cycle: CycleId) -> Result<bool, StoreError> {
-        let statement = Statement::new("SELECT 1 FROM sync_cycles WHERE id = $1").bind(cycle.0);
+    /// Whether `cycle` still has its row: an open one, or one with this `end`. After a failover, the new primary may lack the
+    /// last transactions, and have given the same id to a cycle of another daemon, which ends in its own way. A cycle that
+    /// begins meanwhile closes an open row as interrupted.
+    pub async fn has_cycle(&self, cycle: CycleId, end: Option<&CycleEnd>) -> Result<bool, StoreError> {
+        let open = "SELECT 1 FROM sync_cycles WHERE id = $1 AND (outcome IS NULL OR outcome = $2";
+        let statement = match end {
+            None => Statement::new(format!("{open})")),
+            Some(_) => Statement::new(format!("{open} OR (outcome = $3 AND finished_at = $4 AND requests = $5))")),
+        };
+        let mut statement = statement.bind(cycle.0).bind(Outcome::Interrupted.as_str());
+        if let Some(CycleEnd { at, outcome, requests, .. }) = end {
+            statement = statement.bind(outcome.as_str()).bind(*at).bind(i64::try_from(*requests).unwrap_or(i64::MAX));
+        }
         Ok(self.connection().await.optional_row(statement).await?.is_some())
     }
 

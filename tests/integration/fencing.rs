@@ -5,6 +5,7 @@
 mod ending;
 mod lost;
 mod pooler;
+mod reused;
 mod turns;
 
 use graph_sim::Tenant;

@@ -58,7 +58,8 @@ impl DatabaseObservation {
         let (overview, summary, holder, is_open) = loop {
             let overview = store.overview(&source, all).await?;
             let summary = StatusSummary::new(&source, &state, &overview);
-            let open = summary.last_cycle.as_ref().filter(|last| last.outcome.is_none()).map(|last| last.cycle);
+            let last = summary.last_cycle.as_ref().filter(|last| last.outcome.is_none());
+            let open = last.map(|last| (last.cycle, last.started_at));
             let holder = cycle_holder(config, &store).await?;
             if open.is_none() || holder.is_some() || open == abandoned {
                 break (overview, summary, holder, open.is_some());

@@ -8,7 +8,8 @@ use serde_json::json;
 use sqlx::Connection as _;
 
 use super::{Pair, create_tables};
-use crate::program::{add_assigned_user, eventually, users};
+use crate::program::{add_assigned_user, eventually, finish, users};
+use crate::races::elsewhere;
 use crate::world::{World, assigned};
 
 /// More than one batch.
@@ -54,6 +55,35 @@ async fn the_daemon_continues_on_the_promoted_standby() {
     daemon.stop().await;
     // Its status is read from the new primary as well.
     assert_eq!(pair.world.run_program(&["status", "--json"], 0).json()["learners"]["linked"], json!(6));
+}
+
+/// The cycle of another daemon ends a failure that only this one knows, also with the number of a lost cycle.
+#[tokio::test]
+async fn a_cycle_with_the_number_of_a_lost_one_ends_a_failure() {
+    let Some(mut pair) = Pair::start(users(2).0).await else { return };
+    let daemon = pair.world.daemon().await;
+    daemon.logged("waiting", 1).await;
+    pair.cut().await;
+    daemon.signal(Signal::USR1);
+    daemon.logged("waiting", 2).await;
+    // Nothing can be read, so that the daemon still knows the cycle that the standby lacks.
+    pair.primary.kill();
+    pair.standby.stop();
+    daemon.signal(Signal::USR1);
+    daemon.logged("cannot start a cycle: ", 1).await;
+    pair.standby.run();
+    pair.promote().await;
+    pair.world.execute("SELECT setval(pg_get_serial_sequence('sync_cycles', 'id'), 1)").await;
+    // The daemon runs no cycle of its own then.
+    finish(elsewhere(&pair.world, &["pause"]), 0);
+    finish(elsewhere(&pair.world, &["sync", "--force"]), 0);
+    assert_eq!(pair.world.query("SELECT id FROM sync_cycles ORDER BY id").await, [["1"], ["2"]]);
+    daemon.signal(Signal::URG);
+    daemon.logged("state paused: ", 1).await;
+    let log = daemon.log();
+    let observed = log.split_once("provisioning was paused\n").unwrap().1;
+    assert!(observed.lines().next().unwrap().contains("state paused: "), "{log}");
+    daemon.stop().await;
 }
 
 #[tokio::test]
