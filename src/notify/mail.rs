@@ -1,6 +1,7 @@
 //! Mail through an SMTP server. TLS is verified before a password is sent, and is left out on loopback only.
 
 mod advice;
+mod stream;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::advice::{NO_ANSWER, advice};
+use self::stream::LimitedStream;
 use super::error::DeliveryError;
 use super::message::Message;
 use super::secrets::{SecretFile, read_aside};
@@ -52,6 +54,33 @@ enum Protection {
     Implicit(TlsParameters),
     StartTls(TlsParameters),
     None,
+}
+
+/// Why a mail was not accepted.
+#[derive(Debug, thiserror::Error)]
+enum MailError {
+    /// There is no connection.
+    #[error("cannot connect")]
+    Connect(#[from] std::io::Error),
+    /// The server refused something, or answered nothing sensible.
+    #[error(transparent)]
+    Smtp(#[from] smtp::Error),
+}
+
+impl MailError {
+    /// The code of the server's answer.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Connect(_) => None,
+            Self::Smtp(error) => error.status().map(u16::from),
+        }
+    }
+
+    /// Whether the server may accept the mail for another receiver. A refused sign-in is not repeated: accounts are locked.
+    fn is_about_receiver(&self) -> bool {
+        const SIGN_IN: [u16; 5] = [421, 454, 530, 534, 535];
+        self.status().is_some_and(|status| !SIGN_IN.contains(&status))
+    }
 }
 
 /// No person answers, and no program should: RFC 3834.
@@ -91,7 +120,7 @@ impl Mailer {
                     is_accepted = true;
                     continue;
                 }
-                Ok(Err(error)) => (self.refused(&error, password.as_ref()), is_about_receiver(&error)),
+                Ok(Err(error)) => (self.refused(&error, password.as_ref()), error.is_about_receiver()),
                 Err(_) => (self.unanswered(), false),
             };
             problems.push((number, error));
@@ -153,21 +182,28 @@ impl Mailer {
 
     /// Sends a mail over a connection of its own, because some servers accept one mail only. lettre's transport takes a
     /// mail for unsent when the server does not answer the QUIT after it, and the mail would be sent again and again.
-    async fn deliver(&self, mail: &lettre::Message, access: &Access) -> Result<(), smtp::Error> {
+    async fn deliver(&self, mail: &lettre::Message, access: &Access) -> Result<(), MailError> {
         let Access { protection, credentials } = access;
         let SmtpConfig { host, port, .. } = &self.config;
         let hello = ClientId::Domain(self.host_name.clone());
-        let (implicit, start_tls) = match protection {
-            Protection::Implicit(tls) => (Some(tls.clone()), None),
-            Protection::StartTls(tls) => (None, Some(tls.clone())),
-            Protection::None => (None, None),
+        let host = host.trim_matches(['[', ']']);
+        let limited = async || {
+            let stream = LimitedStream::connect(host, *port, CONNECT_TIMEOUT).await?;
+            Ok::<_, MailError>(AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await?)
         };
-        let address = (host.trim_matches(['[', ']']), *port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT_TIMEOUT), &hello, implicit, None).await?;
-        if let Some(tls) = start_tls {
-            connection.starttls(tls, &hello).await?;
-        }
+        let mut connection = match protection {
+            Protection::None => limited().await?,
+            Protection::StartTls(tls) => {
+                let mut connection = limited().await?;
+                connection.starttls(tls.clone(), &hello).await?;
+                connection
+            }
+            // lettre offers no limit here, but the server has proven its name before it can send anything.
+            Protection::Implicit(tls) => {
+                let (tls, longest) = (Some(tls.clone()), Some(CONNECT_TIMEOUT));
+                AsyncSmtpConnection::connect_tokio1((host, *port), longest, &hello, tls, None).await?
+            }
+        };
         if let Some(credentials) = credentials {
             connection.auth(&MECHANISMS, credentials).await?;
         }
@@ -216,7 +252,7 @@ impl Mailer {
         })
     }
 
-    fn refused(&self, error: &smtp::Error, password: Option<&SecretString>) -> DeliveryError {
+    fn refused(&self, error: &MailError, password: Option<&SecretString>) -> DeliveryError {
         let SmtpConfig { host, port, user, .. } = &self.config;
         let words = chain(error);
         let password = password.map(|password| password.expose_secret()).unwrap_or_default();
@@ -230,13 +266,7 @@ impl Mailer {
         let secrets: Vec<&str> = sent.iter().map(String::as_str).filter(|secret| !secret.is_empty()).collect();
         let words = without_personal_data(&words, &secrets);
         let words = foreign_message(&words);
-        let advice = advice(error.status().map(u16::from), &words);
+        let advice = advice(error.status(), &words);
         DeliveryError::new(format!("cannot send the mail through {host}:{port}: {words}"), advice)
     }
-}
-
-/// Whether the server may accept the mail for another receiver. A refused sign-in is not repeated: accounts are locked.
-fn is_about_receiver(error: &smtp::Error) -> bool {
-    const SIGN_IN: [u16; 5] = [421, 454, 530, 534, 535];
-    error.status().is_some_and(|status| !SIGN_IN.contains(&u16::from(status)))
 }

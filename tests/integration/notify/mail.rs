@@ -1,7 +1,7 @@
 //! Mail through a real server: `aiosmtpd`, Debian's package python3-aiosmtpd.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -221,6 +221,21 @@ async fn a_busy_server_has_advice_of_its_own_and_its_answer_is_cut() {
     let ran = world.run_program(&["notify", "test"], 1);
     assert!(ran.stdout.contains("(451): later later") && ran.stdout.contains("does not accept the mail at present"));
     assert!(ran.stdout.len() < 1500, "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_sends_without_end_is_left() {
+    let world = World::start(Tenant::default()).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    configure(&world, &format!("smtp://127.0.0.1:{}", listener.local_addr().unwrap().port()), false, None);
+    let sent = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        // A line without an end, until the program closes the connection.
+        std::iter::repeat_with(|| client.write(&[b'a'; 1 << 16])).map_while(Result::ok).sum::<usize>()
+    });
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("the server sends too much"), "{ran:?}");
+    assert!(sent.join().unwrap() < 64 << 20);
 }
 
 #[tokio::test]
