@@ -21,9 +21,10 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     let LogConfig { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
     // The scheduler logs every timer, and as an error that a due one was replaced before its turn; the daemon does not
-    // need the scheduler to fire. sled logs what the cache logs already, and sqlx complains about an unrelated .pgpass
-    // at every connection. A directive in log.level comes later and wins.
-    let quiet = "tokio_cron_scheduler=warn,tokio_cron_scheduler::scheduler=off,sled=off,sqlx_postgres::options=off";
+    // need the scheduler to fire. sled and the verifier of certificates log what the program reports already, and sqlx
+    // complains about an unrelated .pgpass at every connection. A directive in log.level comes later and wins.
+    let quiet = "tokio_cron_scheduler=warn,tokio_cron_scheduler::scheduler=off,sled=off,rustls_platform_verifier=off,\
+                 sqlx_postgres::options=off";
     let directives = format!("{quiet},{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);

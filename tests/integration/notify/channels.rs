@@ -1,5 +1,7 @@
 //! `notify test` and `check`.
 
+use std::io::{Read as _, Write as _};
+
 use graph_sim::{GraphSim, Tenant};
 use serde_json::json;
 
@@ -80,7 +82,7 @@ async fn the_certificate_of_a_webhook_is_verified_and_may_have_a_private_authori
     let url = secret_file(&world, "webhook-url", &format!("{}/hook", sim.url()));
     world.configure(&format!("[notify]\nwebhook_url_file = {url:?}"));
     let ran = world.run_program(&["notify", "test"], 1);
-    assert!(ran.stdout.contains("the certificate is not trusted"), "{ran:?}");
+    assert!(ran.stdout.contains("the certificate is not trusted") && ran.stderr.is_empty(), "{ran:?}");
     assert_eq!(sim.requests(), 0);
     let authority = world.path("authority.pem");
     std::fs::write(&authority, sim.ca_pem().unwrap()).unwrap();
@@ -88,6 +90,33 @@ async fn the_certificate_of_a_webhook_is_verified_and_may_have_a_private_authori
     let ran = world.run_program(&["notify", "test"], 1);
     assert!(ran.stdout.contains("the webhook answered 4"), "{ran:?}");
     assert_eq!(sim.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_webhook_may_answer_without_end_and_not_in_part() {
+    let world = World::start(Tenant::default()).await;
+    for (answer, code) in [("HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n", 0), ("HTTP/1.1 200", 1), ("", 1)]
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/TOKEN", listener.local_addr().unwrap());
+        let url = secret_file(&world, "webhook-url", &url);
+        world.configure(&format!("[notify]\nwebhook_url_file = {url:?}"));
+        let service = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = [0; 1 << 16];
+            assert!(client.read(&mut request).unwrap() > 0);
+            client.write_all(answer.as_bytes()).unwrap();
+            // A body without end, until the program closes the connection.
+            let blocks = if code == 0 { usize::MAX } else { 0 };
+            let blocks = (0..blocks).map_while(|_| client.write(&[b'a'; 1 << 16]).ok());
+            blocks.sum::<usize>()
+        });
+        let ran = world.run_program(&["notify", "test"], code);
+        let advice = "the service gave no complete answer";
+        assert_eq!(ran.stdout.contains(advice), code == 1, "{ran:?}");
+        assert!(!format!("{ran:?}").contains("TOKEN"), "{ran:?}");
+        assert!(service.join().unwrap() < 64 << 20);
+    }
 }
 
 #[tokio::test]
