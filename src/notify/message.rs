@@ -152,14 +152,14 @@ fn headline(notification: &Notification, since: &str) -> String {
     let Notification { cause, count, ends_at, at, hosts, .. } = notification;
     match cause {
         NotificationCause::Held(action, reason) => {
-            let (users, verb, waits) = of(*count, ["is", "waits"], ["are", "wait"]);
-            format!("{users} {verb} held ({action}, {reason}){since} and {waits} for an approval")
+            let [are, wait] = if *count == 1 { ["is", "waits"] } else { ["are", "wait"] };
+            format!("{} {are} held ({action}, {reason}){since} and {wait} for an approval", users_in_words(*count))
         }
         NotificationCause::Failing => format!("provisioning has failed{since}"),
         NotificationCause::Recovered => format!("provisioning works again; it had failed{since}"),
         NotificationCause::UsersFailing => {
-            let (users, verb, _) = of(*count, ["has", ""], ["have", ""]);
-            format!("{users} {verb} been failing for more than a day, the first{since}")
+            let have = if *count == 1 { "has" } else { "have" };
+            format!("{} {have} been failing for more than a day, the first{since}", users_in_words(*count))
         }
         NotificationCause::CredentialExpiring(_) => match ends_at {
             Some(ends_at) if ends_at <= at => format!("the credential for Entra ID expired at {ends_at:.0}"),
@@ -176,10 +176,8 @@ fn headline(notification: &Notification, since: &str) -> String {
     }
 }
 
-/// `1 user` or `2 users`, with two words for one or for many.
-fn of<'w>(count: u64, one: [&'w str; 2], many: [&'w str; 2]) -> (String, &'w str, &'w str) {
-    let (users, [verb, other]) = if count == 1 { ("1 user".to_owned(), one) } else { (format!("{count} users"), many) };
-    (users, verb, other)
+fn users_in_words(count: u64) -> String {
+    if count == 1 { "1 user".to_owned() } else { format!("{count} users") }
 }
 
 /// The command to run first.

@@ -5,7 +5,11 @@ pub(super) const NO_ANSWER: &str =
     "check notify.smtp_url and the firewall; a port that begins with TLS, such as 465, needs smtps://";
 
 /// What lettre says, and what to do. It offers no types for these causes.
-const CAUSES: [(&str, &str); 6] = [
+const CAUSES: [(&str, &str); 7] = [
+    (
+        "response error",
+        "this is not an answer of a mail server: check the host and the port in notify.smtp_url, and the log of the server",
+    ),
     (
         "certificate",
         "the certificate of the mail server is not trusted, or has another name: check the host in notify.smtp_url, and \

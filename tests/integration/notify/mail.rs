@@ -239,6 +239,18 @@ async fn a_server_that_sends_without_end_is_left() {
 }
 
 #[tokio::test]
+async fn a_server_of_another_protocol_is_named_as_such() {
+    let world = World::start(Tenant::default()).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    configure(&world, &format!("smtp://127.0.0.1:{}", listener.local_addr().unwrap().port()), false, None);
+    let answer =
+        std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    let ran = world.run_program(&["notify", "test"], 1);
+    assert!(ran.stdout.contains("this is not an answer of a mail server"), "{ran:?}");
+    answer.join().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_server_on_this_machine_may_do_without_tls_and_a_password() {
     let world = World::start(users(1).0).await;
     let Some(server) = MailServer::start("plain", None, "-") else { return };
