@@ -159,8 +159,9 @@ async fn on_disk(
 pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Result<Inspected, PreflightError> {
     let database = Store::inspect(learners, Access::ReadWrite).await?;
     let path = Paths::new(config).cycle_lock;
-    let directory = files::directory_of(&path).unwrap_or(Path::new(".")).to_owned();
-    on_disk(LOCK_FILE, &directory, move || inspect_lock(&path)).await?;
+    let (directory, inspected) = (files::directory_of(&path).unwrap_or(Path::new(".")), path.clone());
+    let lock = cache::on_disk(directory, move |_| inspect_lock(&inspected)).await;
+    lock.map_err(|fault| path_error(LOCK_FILE, &path, fault.into()))??;
     Ok(database)
 }
 

@@ -26,6 +26,9 @@ async fn a_lock_file_that_does_not_answer_fails_the_cycle_and_stops_nothing_else
     daemon.logged(silent, 1).await;
     daemon.signal(Signal::USR1);
     daemon.logged(silent, 2).await;
+    let file = if is_on_postgres() { "state/cycle.lock" } else { "learners.db.lock" };
+    let silent = format!("{silent}{}: the disk does not answer", world.path(file).display());
+    assert_eq!(daemon.log().matches(&silent).count(), 2, "{}", daemon.log());
     let status = world.run_program(&["status", "--json", "--exit-code"], 1).json();
     assert_eq!(status["state"], "blocked", "{status}");
     daemon.stop().await;
