@@ -95,7 +95,7 @@ impl SharedSessions {
     pub(super) fn new(response_timeout: Duration, version: u32) -> Self {
         let mut settings = format!(
             "SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL \
-             client_min_messages = error; SET LOCAL standard_conforming_strings = on",
+             client_min_messages = error; SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on",
             statement_timeout(response_timeout).as_millis(),
             PAUSE_TIMEOUT.as_millis(),
         );
