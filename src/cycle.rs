@@ -563,6 +563,8 @@ async fn apply(
     if plan.counts().applied() > 0 {
         store.prepare_batches(plan.counts().applied()).await?;
     }
+    // A vector that grows exists twice, and a first load joins all users.
+    joined.reserve_exact(usize::try_from(plan.counts().created).unwrap_or_default());
     let mut pace = Pace::default();
     // Taken, so that the values of learners are not kept once they are written.
     while let Some(batch) = &plan.take_batch(pace.learners()) {

@@ -196,13 +196,13 @@ impl Mapping {
                 }
                 (Err(EvaluationStop::IgnoreUser), _) => return Err(entry.ignored_user()),
                 (Ok(value @ Some(_)), _) if entry.apply == ApplyMode::OnCreate => {
-                    learner.on_create.insert(entry.attribute, value.as_deref());
+                    learner.on_create.get_or_insert_default().insert(entry.attribute, value.as_deref());
                 }
                 (Ok(value @ Some(_)), _) => {
                     learner.values.insert(entry.attribute, value.as_deref());
                 }
                 (value, Some(default)) => {
-                    learner.on_create.insert(entry.attribute, Some(default));
+                    learner.on_create.get_or_insert_default().insert(entry.attribute, Some(default));
                     // A required attribute is never cleared.
                     if value.is_ok() && entry.apply == ApplyMode::Always && !entry.required {
                         learner.values.insert(entry.attribute, None);

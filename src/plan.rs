@@ -35,7 +35,7 @@ pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
 };
-use self::new_learners::NewLearner;
+use self::new_learners::{NewLearner, NewLearners};
 pub use self::recreated::{Doubt, IdentityProof, Recreated, RecreatedUser, former_accounts, recreated};
 pub use self::relink::Relink;
 pub use self::restrictions::lost_group;
@@ -52,7 +52,7 @@ const LOOKUP_SIZE: usize = 50_000;
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Applied before the batches.
-    new_learners: VecDeque<NewLearner>,
+    new_learners: NewLearners,
     /// The attributes that the decisions about `new_learners` hide.
     redacted: BTreeSet<Attribute>,
     batches: VecDeque<Batch>,
@@ -70,14 +70,12 @@ pub struct Plan {
 impl Plan {
     /// The smallest transactions, in the order in which they are applied.
     pub fn batches(&self) -> impl Iterator<Item = Cow<'_, Batch>> {
-        let (first, second) = self.new_learners.as_slices();
-        let new_learners = first.chunks(BATCH_SIZE).chain(second.chunks(BATCH_SIZE));
-        let created = new_learners.map(|chunk| Cow::Owned(self.batch_of(chunk)));
+        let created = self.new_learners.parts().map(|part| Cow::Owned(self.batch_of(part)));
         created.chain(self.batches.iter().map(Cow::Borrowed))
     }
 
-    fn batch_of<'n>(&self, new_learners: impl IntoIterator<Item = &'n NewLearner>) -> Batch {
-        Batch::with_single_units(new_learners.into_iter().map(|new| new.redacted(&self.redacted)))
+    fn batch_of(&self, new_learners: &[NewLearner]) -> Batch {
+        Batch::with_single_units(new_learners.iter().map(|new| new.redacted(&self.redacted)))
     }
 
     /// Takes the next transaction: the next batch, and as many more as change at most `most` learners together.
@@ -85,7 +83,7 @@ impl Plan {
         let mut taken = if self.new_learners.is_empty() {
             self.batches.pop_front()?
         } else {
-            let taken: Vec<NewLearner> = self.new_learners.drain(..most.max(1).min(self.new_learners.len())).collect();
+            let taken = self.new_learners.take(most.max(1));
             self.batch_of(&taken)
         };
         while let Some(next) =
@@ -175,7 +173,7 @@ type Decisions = Vec<Box<Decision>>;
 /// A plan in the making: decisions in the order in which they are made.
 #[derive(Default)]
 struct Draft {
-    new_learners: VecDeque<NewLearner>,
+    new_learners: NewLearners,
     decisions: Decisions,
     compared: Vec<Compared>,
     counts: Counts,

@@ -53,7 +53,7 @@ impl Prepared {
     /// Writes the cache, unless it is up to date. Failing to write it costs only time.
     pub(super) async fn update_cache(&mut self, context: CycleContext<'_>, options: CycleOptions<'_>) {
         let Self { plan, source, linked, joined, facts: _, explained: _, compared_at, generation, time } = self;
-        linked.extend(joined.drain(..));
+        linked.extend(std::mem::take(joined));
         let Some(path) = context.cache else { return };
         let is_up_to_date = plan.counts().applied() == 0 && plan.routes().is_empty() && plan.compared().is_empty();
         // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.

@@ -136,7 +136,13 @@ impl<T> Default for ByUser<T> {
 
 impl<T> Extend<(EntraId, T)> for ByUser<T> {
     fn extend<I: IntoIterator<Item = (EntraId, T)>>(&mut self, entries: I) {
-        self.entries.extend(entries);
+        // Collected in place: a vector of all users is not copied.
+        let entries: Vec<_> = entries.into_iter().collect();
+        if self.entries.is_empty() {
+            self.entries = entries;
+        } else {
+            self.entries.extend(entries);
+        }
         self.settle();
     }
 }

@@ -105,8 +105,16 @@ pub struct Learner {
     /// The values to create and update, without `Active`.
     pub values: Values,
     /// Additional values for a new row, which override `values`: `apply = "on-create"` and defaults. A row that still has
-    /// the default of an attribute which `values` clears keeps it.
-    pub on_create: Values,
+    /// the default of an attribute which `values` clears keeps it. Most mappings have none, and a first load has a million
+    /// learners.
+    pub on_create: Option<Box<Values>>,
+}
+
+impl Learner {
+    /// The value of `attribute` in `on_create`; `None` when it is not there.
+    pub fn on_create(&self, attribute: Attribute) -> Option<Option<&str>> {
+        self.on_create.as_ref()?.get(attribute)
+    }
 }
 
 /// A unique value, folded for comparison.

@@ -16,13 +16,13 @@ use crate::model::{
 /// The values of a new row.
 pub(super) fn creation_values(learner: &Learner) -> Values {
     let mut values = learner.values.clone();
-    values.extend(&learner.on_create);
+    values.extend(learner.on_create.iter().flat_map(|on_create| &**on_create));
     values
 }
 
 /// The value of a new row.
 pub(super) fn creation_value(learner: &Learner, attribute: Attribute) -> Option<&str> {
-    learner.on_create.get(attribute).unwrap_or_else(|| learner.values.text(attribute))
+    learner.on_create(attribute).unwrap_or_else(|| learner.values.text(attribute))
 }
 
 /// The unique `values` that `row` does not have yet.
@@ -200,7 +200,7 @@ fn newcomer(
             if is_recorded || newly_wanted(value, None).any(|key| shared.contains(&key)) {
                 draft.push(new.decision());
             } else {
-                draft.new_learners.push_back(new);
+                draft.new_learners.push(new);
             }
         }
         Match::Conflict(detail) => draft.push(conflict(input, new.decision(), detail.into())),
@@ -243,7 +243,7 @@ fn update(
     }
     let differing = learner.values.iter().filter_map(|(attribute, new)| {
         let old = row.and_then(|row| row.value(attribute));
-        let keeps_default = new.is_none() && old == learner.on_create.text(attribute);
+        let keeps_default = new.is_none() && old == learner.on_create(attribute).flatten();
         let is_equal = old == new || (is_written && attribute.same(old, new));
         (!is_equal && !keeps_default).then(|| AttributeChange::new(attribute, old, new))
     });

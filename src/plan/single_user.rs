@@ -19,7 +19,7 @@ impl Plan {
     /// Keeps what concerns `user`, and the users that hand it a value or get one from it.
     pub fn for_user(mut self, user: EntraId, desired: &Desired) -> Self {
         // A new learner is coupled with nobody.
-        self.new_learners.retain(|new| new.user == user);
+        self.new_learners.keep_user(user);
         let together = coupled_with(&self.arranged().collect::<Vec<_>>(), user);
         let applied: Vec<Decision> =
             self.arranged().filter(|decision| together.contains(&decision.user)).cloned().collect();

@@ -80,7 +80,7 @@ fn learner(name: u8, email: u8, department: Option<u8>) -> Learner {
             (Attribute::Email, Some(format!("e{email}@example.org"))),
             (Attribute::Department, department.map(|department| format!("d{department}"))),
         ]),
-        on_create: Values::from([(Attribute::Title, Some("Learner".to_owned()))]),
+        on_create: Some(Box::new(Values::from([(Attribute::Title, Some("Learner".to_owned()))]))),
     }
 }
 

@@ -315,7 +315,7 @@ impl<'a> SharedValues<'a> {
             let is_linked = input.linked.contains_key(&id);
             let created = (!is_linked).then(|| newly_wanted(move |attribute| creation_value(learner, attribute), None));
             // A newcomer may adopt a row, which gets no values for a new one.
-            let updated = (is_linked || !learner.on_create.is_empty())
+            let updated = (is_linked || learner.on_create.is_some())
                 .then(|| newly_wanted(move |attribute| learner.values.text(attribute), input.row(id)));
             created.into_iter().flatten().chain(updated.into_iter().flatten()).map(|key| hash(&key))
         });

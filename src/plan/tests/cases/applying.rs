@@ -190,7 +190,7 @@ fn rows_and_values_are_looked_up_for_users_that_may_change() {
     world.rejected(4, Reason::InvalidValue);
     world.assess(6, Assessment::Leaving(Reason::AccountDisabled));
     world.wanted(7);
-    world.wanted(8).on_create = Values::from([(Attribute::UserName, Some("created".to_owned()))]);
+    world.wanted(8).on_create = Some(Box::new(Values::from([(Attribute::UserName, Some("created".to_owned()))])));
     let linked = world.linked();
     assert_eq!(possibly_changed(&linked, &world.desired), [2, 3, 4, 5, 7].map(user));
 
@@ -240,7 +240,7 @@ fn a_null_clears_a_value_unless_it_is_the_default() {
             .insert(Attribute::Title, [None, Some("Boss"), Some("Learner")][usize::from(number) - 1]);
         let learner = world.wanted(number);
         learner.values.insert(Attribute::Title, None);
-        learner.on_create.insert(Attribute::Title, Some("Learner"));
+        learner.on_create.get_or_insert_default().insert(Attribute::Title, Some("Learner"));
     }
     world.check(
         r"
@@ -269,7 +269,7 @@ fn a_null_clears_a_value_unless_it_is_the_default() {
     world.learner(1).values.insert(Attribute::Title, Some("Pirate"));
     let learner = world.wanted(1);
     learner.values.insert(Attribute::Title, None);
-    learner.on_create.insert(Attribute::Title, Some("Learner"));
+    learner.on_create.get_or_insert_default().insert(Attribute::Title, Some("Learner"));
     let wanted = Fingerprint::compute(&learner.values);
     let mut written = world.linked();
     written.get_mut(&user(1)).unwrap().fingerprint = wanted;

@@ -8,7 +8,7 @@ fn a_newcomer_is_created_with_all_values() {
     let mut world = World::new();
     let learner = world.wanted(1);
     learner.values.insert(Attribute::Title, None);
-    learner.on_create = Values::from([(Attribute::Country, Some("CH".to_owned()))]);
+    learner.on_create = Some(Box::new(Values::from([(Attribute::Country, Some("CH".to_owned()))])));
     world.check(
         r#"
         create u1: assigned
