@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
@@ -32,7 +33,7 @@ struct GroupReads {
 struct MemberRows {
     /// The users with a complete row, and the hash of the first one.
     #[expect(clippy::disallowed_types, reason = "searched for each row, and never listed")]
-    complete: HashMap<EntraId, u64>,
+    complete: HashMap<EntraId, u64, RandomState>,
     /// Users with an incomplete row or with rows that disagree. A direct read decides.
     reread: BTreeSet<EntraId>,
 }
@@ -224,6 +225,7 @@ fn read_member<A: Send + 'static>(
     rows: &Arc<Mutex<MemberRows>>,
 ) -> ReadRow<(EntraId, A)> {
     let (selection, assess, rows) = (Arc::clone(selection), Arc::clone(assess), Arc::clone(rows));
+    let hashed = RandomState::default();
     Arc::new(move |row, request_id, texts| {
         let UserRow { kind, id, values, problem } = &row;
         if matches!(kind, RowType::Other(_)) {
@@ -232,11 +234,7 @@ fn read_member<A: Send + 'static>(
         let user = *id;
         let is_oversized = problem.as_ref().is_some_and(|problem| problem.is_oversized);
         let is_complete = *kind != RowType::Unknown && problem.is_none() && values.iter().all(Option::is_some);
-        let hash = (is_complete || is_oversized).then(|| {
-            let mut hasher = DefaultHasher::new();
-            (kind, values).hash(&mut hasher);
-            hasher.finish()
-        });
+        let hash = (is_complete || is_oversized).then(|| hashed.hash_one((kind, values)));
         if !rows.lock().unwrap_or_else(PoisonError::into_inner).add(user, hash) {
             return None;
         }

@@ -2,8 +2,8 @@
 
 use super::EntraId;
 
-/// How many entries share a prefix on average: each step of a search among all entries would wait for memory.
-const WITH_PREFIX: usize = 8;
+/// How many entries share a prefix at most on average: each step of a search among more of them would wait for memory.
+const WITH_PREFIX: usize = 2;
 
 /// A sorted vector: it takes half the memory of a `BTreeMap` that grows, and is made once from all entries.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::FixedState;
 
 use super::joiners::{creation_value, newly_wanted};
 use super::leavers::account_is_deleted;
@@ -345,7 +347,7 @@ impl RepeatedKeys {
 }
 
 fn hash(key: &UniqueKey<'_>) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+    FixedState::default().hash_one(key)
 }
 
 /// The decisions that newly want a value which another learner has or another decision wants, in the order of the values.
