@@ -63,7 +63,7 @@ pub async fn handle_notifications(
     news: Option<&CycleNews>,
     clock: &(dyn Fn() -> Timestamp + Sync),
 ) -> Option<Duration> {
-    memory.look_at(app);
+    memory.forget_other_place(app);
     let Some(notifier) = &app.notifier else {
         memory.drop_unsent(app, news.is_some()).await;
         return None;
@@ -186,8 +186,8 @@ fn decide_now(
 }
 
 impl NotificationMemory {
-    /// Forgets another application or learner database.
-    fn look_at(&mut self, app: &App) {
+    /// Forgets what belongs to another application or learner database, after a reload.
+    fn forget_other_place(&mut self, app: &App) {
         let Config { entra, app: application, learners, .. } = &app.config;
         let place = (format!("{}/{}", entra.tenant_id, application.enterprise_app), learners.clone());
         if self.place.as_ref() != Some(&place) {
