@@ -257,15 +257,18 @@ impl Mailer {
         let words = chain(error);
         let password = password.map(|password| password.expose_secret()).unwrap_or_default();
         let user = user.as_deref().unwrap_or_default();
-        // A server may repeat what it was sent.
+        // A server may repeat what it was sent, and in parts that do not look like it.
         let sent = [
             password.to_owned(),
             BASE64_STANDARD.encode(password),
             BASE64_STANDARD.encode(format!("\0{user}\0{password}")),
         ];
         let secrets: Vec<&str> = sent.iter().map(String::as_str).filter(|secret| !secret.is_empty()).collect();
-        let words = without_personal_data(&words, &secrets);
-        let words = foreign_message(&words);
+        let impersonal = without_personal_data(&words, &[]);
+        let words = match without_personal_data(&words, &secrets) == impersonal {
+            true => foreign_message(&impersonal),
+            false => "the answer is not shown, because it repeats the password".to_owned(),
+        };
         let advice = advice(error.status(), &words);
         DeliveryError::new(format!("cannot send the mail through {host}:{port}: {words}"), advice)
     }

@@ -4,6 +4,7 @@ Arguments: plain, starttls or smtps, or "mute" for a plain one that never answer
 """
 
 import asyncio
+import base64
 import json
 import ssl
 import sys
@@ -52,7 +53,11 @@ async def main(mode, certificate, account):
     def authenticate(server, session, envelope, mechanism, data):
         user, password = data.login.decode(), data.password.decode()
         tell(user=user, password=password, tls=is_encrypted(server))
-        return AuthResult(success=f"{user}:{password}" == account, handled=False)
+        if f"{user}:{password}" == account:
+            return AuthResult(success=True)
+        sent = base64.b64encode(data.password).decode()
+        refusal = f"535-refused: {password.split()[-1]}\r\n535-{sent[:10]}\r\n535 {sent[10:]}"
+        return AuthResult(success=False, handled=False, message=refusal)
 
     def session():
         return SMTP(
