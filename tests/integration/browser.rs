@@ -74,14 +74,19 @@ async fn every_page_can_be_read_and_operated() {
     let Some(browser) = browser() else { return };
     let seeded = Seeded::start().await;
     let journeys = seeded.journeys().await;
-    let Seeded { world, hostile, long, held, name_of_held } = seeded;
+    let Seeded { world, hostile, long, held, name_of_held, failing, skipped } = seeded;
     let looked = Looked::start(world, browser).await;
     let learner =
         |name: &str, id: &str, texts: &[&str]| json!({ "name": name, "path": format!("/users/{id}"), "texts": texts });
     let pages = json!([
         { "name": "status", "path": "/", "texts": ["held", "threshold", "empty-group", "conflict", "missing-required"] },
         { "name": "log", "path": "/log", "texts": ["would deactivate", name_of_held] },
-        learner("learner", &held, &[&name_of_held, "threshold"]),
+        { "name": "log-filtered", "path": "/log?action=deactivate&since=30d", "texts": ["Until", "would deactivate"] },
+        { "name": "log-refused", "path": "/log?user=ada&since=yesterday", "status": 400, "texts": ["not a time"] },
+        { "name": "nowhere", "path": "/nowhere", "status": 404, "texts": ["no page has this address"] },
+        learner("learner", &held, &[&name_of_held, "threshold", "Held since", "learner-sync approve"]),
+        learner("learner-failing", &failing, &["Failing since", "conflict", "learner-sync provision"]),
+        learner("learner-skipped", &skipped, &["Skipped since", "missing-required"]),
         learner("learner-hostile", &hostile, &[seeded::SCRIPT]),
         learner("learner-long", &long, &["Captain"]),
         { "name": "mapping", "path": "/mapping", "texts": ["userPrincipalName", "userName"] },

@@ -36,6 +36,10 @@ pub(super) struct Seeded {
     /// A user that is held.
     pub(super) held: String,
     pub(super) name_of_held: String,
+    /// A user in conflict.
+    pub(super) failing: String,
+    /// A user without an address.
+    pub(super) skipped: String,
 }
 
 impl Seeded {
@@ -43,7 +47,7 @@ impl Seeded {
         let (mut tenant, ids) = users(USERS);
         let (group, divers) = assigned_group(&mut tenant, "Divers", 5);
         let [hostile, long] = add_odd_users(&mut tenant);
-        add_failing_users(&mut tenant, &ids);
+        let [failing, skipped] = add_failing_users(&mut tenant, &ids);
         let mut world = World::start(tenant).await;
         world.now = system_clock() - SignedDuration::from_hours(24 * 8);
         world.cycle().await;
@@ -72,7 +76,7 @@ impl Seeded {
         world.cycle().await;
         let held = ids[200].clone();
         let name_of_held = world.learner(&held, "user_name").await.concat();
-        Self { world, hostile, long, held, name_of_held }
+        Self { world, hostile, long, held, name_of_held, failing, skipped }
     }
 
     /// Results of a search, of a filter and of turning all pages. The cycle at the start of the daemon logs nothing.
@@ -112,21 +116,24 @@ fn add_odd_users(tenant: &mut Tenant) -> [String; 2] {
     [hostile, long]
 }
 
-/// Users that fail or are skipped, for each reason that a tenant alone can cause.
-fn add_failing_users(tenant: &mut Tenant, ids: &[String]) {
+/// Users that fail or are skipped, for each reason that a tenant alone can cause: returns a user in conflict and one without
+/// an address.
+fn add_failing_users(tenant: &mut Tenant, ids: &[String]) -> [String; 2] {
     let taken = tenant.user_mut(&ids[0]).mail.clone();
-    for number in 0..3 {
+    let [(failing, skipped), ..] = [0, 1, 2].map(|number| {
         let twin = add_assigned_user(tenant, "Twin", &format!("Number{number}"));
         tenant.user_mut(&twin).mail = taken.clone();
         let lost = add_assigned_user(tenant, "Lost", &format!("Address{number}"));
         tenant.user_mut(&lost).mail = None;
-    }
+        (twin, lost)
+    });
     let odd = add_assigned_user(tenant, SCRIPT, "Nul");
     tenant.user_mut(&odd).job_title = Some("Nul\0Nul".to_owned());
     let large = add_assigned_user(tenant, "Large", "Value");
     tenant.user_mut(&large).job_title = Some("x".repeat((1 << 20) + 1));
     let unreadable = add_assigned_user(tenant, "Un", "Readable");
     tenant.user_mut(&unreadable).account_enabled = None;
+    [failing, skipped]
 }
 
 /// Inserts cycles of the last week, with every outcome and trigger.
