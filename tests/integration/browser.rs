@@ -83,7 +83,7 @@ async fn every_page_can_be_read_and_operated() {
         { "name": "log", "path": "/log", "texts": ["would deactivate", name_of_held] },
         { "name": "log-filtered", "path": "/log?action=deactivate&since=30d", "texts": ["Until", "would deactivate"] },
         { "name": "log-refused", "path": "/log?user=ada&since=yesterday", "status": 400, "texts": ["not a time"] },
-        { "name": "nowhere", "path": "/nowhere", "status": 404, "texts": ["no page has this address"] },
+        { "name": "nowhere", "path": "/nowhere", "status": 404, "texts": ["No page has this address"] },
         learner("learner", &held, &[&name_of_held, "threshold", "Held since", "learner-sync approve"]),
         learner("learner-failing", &failing, &["Failing since", "conflict", "learner-sync provision"]),
         learner("learner-skipped", &skipped, &["Skipped since", "missing-required"]),

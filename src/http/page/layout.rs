@@ -5,11 +5,13 @@ use std::path::Path;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::config::command_options;
+use crate::model::Attribute;
 use crate::store::PagePosition;
-use crate::view::shown;
+use crate::view::{local_time, shown};
 
 /// The stylesheet.
 pub(super) const STYLE: &str = "/style.css";
@@ -20,6 +22,8 @@ const POLICY: &str =
 const MAX_VALUE: usize = 600;
 /// The most characters of a value that stays on one line: a time with its offset.
 const SHORT_VALUE: usize = 25;
+/// A name or an expression breaks after these.
+const BREAKS: [char; 2] = [',', '@'];
 /// The classes of what is well, what waits for somebody, and what is bad. The words beside them say the same.
 pub(super) const GOOD: &str = "good";
 pub(super) const WAITS: &str = "waits";
@@ -65,7 +69,7 @@ pub(super) fn document(title: &str, current: Option<&str>, body: &Markup) -> Mar
                     }
                 }
                 main #main tabindex="-1" {
-                    h1 { (title) }
+                    h1 { (breakable(title, &BREAKS)) }
                     (body)
                 }
                 footer {
@@ -88,8 +92,24 @@ pub(super) fn foreign(text: &str) -> Markup {
     if text.chars().nth(SHORT_VALUE).is_none() {
         html! { bdi.short { (text) } }
     } else {
-        html! { bdi { (text) } }
+        html! { bdi { (breakable(&text, &BREAKS)) } }
     }
+}
+
+/// A text that breaks after one of these characters rather than within a word.
+fn breakable(text: &str, after: &[char]) -> Markup {
+    html! { @for part in text.split_inclusive(after) { (part) @if part.ends_with(after) { wbr; } } }
+}
+
+/// The path of an attribute.
+pub(super) fn attribute_path(attribute: Attribute) -> Markup {
+    let path = attribute.path();
+    html! { code { bdi.short[path.len() <= SHORT_VALUE] { (breakable(path, &[':'])) } } }
+}
+
+/// A time that stays on one line where it fits.
+pub(super) fn whole_time(at: Timestamp) -> Markup {
+    html! { span.whole { (local_time(at)) } }
 }
 
 /// What the reader should correct.
@@ -178,7 +198,7 @@ mod tests {
         for (text, expected) in [
             ("", ""),
             ("2026-03-02T08:00:00+05:45", "<bdi class=\"short\">2026-03-02T08:00:00+05:45</bdi>"),
-            ("ada.number1@harbourworks.example", "<bdi>ada.number1@harbourworks.example</bdi>"),
+            ("ada.number1@harbourworks.example", "<bdi>ada.number1@<wbr>harbourworks.example</bdi>"),
         ] {
             assert_eq!(foreign(text).into_string(), expected);
         }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::PageState;
-use super::layout::{command, document, facts, foreign, respond, table};
+use super::layout::{attribute_path, command, document, facts, foreign, respond, table};
 use crate::mapping::DescribedEntry;
 use crate::model::{Column, ColumnConstant, Table};
 use crate::view::{kind_in_words, local_time, options_in_words};
@@ -19,7 +19,7 @@ pub(super) fn answer(state: &PageState) -> Response {
         let column =
             external.map_or(entry.attribute.column(), |table| table.column(Column::Attribute(entry.attribute)));
         vec![
-            html! { code { (foreign(entry.attribute.path())) } },
+            attribute_path(entry.attribute),
             html! { code { (foreign(column)) } },
             html! { (kind_in_words(entry.attribute)) },
             html! { code { (foreign(&entry.expression)) } },

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{BAD, GOOD, WAITS, command, document, facts, foreign, respond, table};
+use super::layout::{BAD, GOOD, WAITS, command, document, facts, foreign, respond, table, whole_time};
 use super::reader::{self, PageError, Source};
 use super::{PageState, history};
 use crate::model::{StateReport, Status};
@@ -58,7 +58,7 @@ async fn observe(source: &Source) -> Result<(DatabaseObservation, Markup), Store
 }
 
 fn page(view: &StatusView, history: &Markup) -> Markup {
-    let StateReport { state, since: _, reason } = &view.report;
+    let StateReport { state, since, reason } = &view.report;
     let class = match state.exit_code() {
         0 => GOOD,
         1 => BAD,
@@ -66,7 +66,7 @@ fn page(view: &StatusView, history: &Markup) -> Markup {
     };
     html! {
         section.state.(class) aria-labelledby="state" {
-            h2 #state { "State: " (view.state_in_words()) }
+            h2 #state { "State: " (state) @if let Some(since) = since { " since " (whole_time(*since)) } }
             p { (foreign(reason)) }
             @if let Some(failure) = view.hidden_failure() { p { (failure) } }
             @if let Some(progress) = view.progress() { p { "Running cycle: " (foreign(progress)) } }

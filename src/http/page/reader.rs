@@ -84,9 +84,7 @@ impl IntoResponse for PageError {
             Self::NotText => {
                 (StatusCode::BAD_REQUEST, "Invalid address", "the id of the user is not text in UTF-8".to_owned())
             }
-            Self::UnknownPage => {
-                (StatusCode::NOT_FOUND, "Not found", "no page has this address; choose one of these".to_owned())
-            }
+            Self::UnknownPage => (StatusCode::NOT_FOUND, "Not found", "No page has this address.".to_owned()),
             Self::UnknownUser(user) => {
                 let address = link("/log", [("user", user.clone())].into_iter());
                 search = Some((address, format!("Search the log for {}", shown(&user))));

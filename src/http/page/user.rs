@@ -6,7 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::layout::{command, document, facts, foreign, respond, table};
+use super::layout::{attribute_path, command, document, facts, foreign, respond, table};
 use super::log::ROWS;
 use super::query::{UserQuery, link};
 use super::reader::{self, PageError, Source};
@@ -109,7 +109,7 @@ fn learner_section(source: &Source, user: EntraId, learner: Option<&LearnerRow>)
             Some(_) if hidden.contains(&attribute) => html! { (REDACTED) },
             Some(value) => foreign(&with_ends(value)),
         };
-        vec![html! { code { (attribute.path()) } }, html! { code { (foreign(column(attribute))) } }, value]
+        vec![attribute_path(attribute), html! { code { (foreign(column(attribute))) } }, value]
     });
     html! {
         section aria-labelledby="learner" {

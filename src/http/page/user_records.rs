@@ -4,7 +4,7 @@ use std::path::Path;
 
 use maud::{Markup, html};
 
-use super::layout::{BAD, WAITS, command, facts, foreign};
+use super::layout::{BAD, WAITS, command, facts, foreign, whole_time};
 use crate::model::{Action, EntraId, Reason, Status};
 use crate::store::{FailingUser, HeldUser, UserRecords};
 use crate::view::{action_in_words, local_time, routes_in_words};
@@ -38,7 +38,7 @@ fn held_section(held: &HeldUser, detail: Option<&str>, config: &Path) -> Markup 
     });
     html! {
         section.state.(WAITS) aria-labelledby="held" {
-            h2 #held { "Held since " (local_time(*since)) }
+            h2 #held { "Held since " (whole_time(*since)) }
             (facts(list))
         }
     }
@@ -59,7 +59,7 @@ fn failing_section(failing: &FailingUser, user: EntraId, config: &Path) -> Marku
     ]);
     html! {
         section.state.(class) aria-labelledby="failing" {
-            h2 #failing { (word) " since " (local_time(*first_at)) }
+            h2 #failing { (word) " since " (whole_time(*first_at)) }
             (facts(list))
         }
     }
