@@ -39,10 +39,10 @@ pub(super) async fn answer(
     let permit = reader::turn(&state.downloads).await?;
     let (sender, mut receiver) = mpsc::channel(WAITING);
     let (entries, handle) = (Arc::new(Entries(filter)), Handle::current());
-    tokio::task::spawn_blocking(move || {
+    drop(reader::on_own_thread(move || {
         let _permit = permit;
         handle.block_on(send(&source, &entries, sender));
-    });
+    })?);
     // The first chunk decides about the status.
     let first = match receiver.recv().await {
         Some(Ok(first)) => first,

@@ -1,14 +1,16 @@
 //! Reading the learner database for one answer.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::html;
+use rustix::process::nice;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::PageState;
 use super::layout::{alert, document, respond};
@@ -25,6 +27,9 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(3);
 const READ_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long other disk work may take after that.
 const AFTERWARDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The highest niceness.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// A page that can be loaded without parameters.
 #[derive(Debug)]
@@ -146,14 +151,14 @@ where
     let permit = turn(&state.pages).await?;
     let source = Source::new(&state);
     let handle = Handle::current();
-    let made = tokio::task::spawn_blocking(move || {
+    let made = on_own_thread(move || {
         // Held until the work ends, also when the client has gone.
         let _permit = permit;
         handle.block_on(async {
             let made = tokio::time::timeout(READ_TIMEOUT, make(source)).await;
             made.unwrap_or_else(|_| Err(unanswered()))
         })
-    });
+    })?;
     // The thread cannot be stopped while a disk does not answer.
     let made = tokio::time::timeout(READ_TIMEOUT + Duration::from_secs(1), made).await;
     match made {
@@ -161,6 +166,21 @@ where
         Ok(Err(_)) => Err(PageError::Panicked),
         Err(_) => Err(PageError::TimedOut("its disk does not answer".to_owned())),
     }
+}
+
+/// Starts `work` with the lowest priority: it reads beside a cycle, which comes first. A thread without privileges does not
+/// get its priority back, so it ends with the work.
+pub(super) fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, PageError> {
+    let (sender, done) = oneshot::channel();
+    let started = thread::Builder::new().name("page".to_owned()).spawn(move || {
+        // Where this is not allowed, the work only takes more time from the cycle.
+        let _ = nice(LOWEST_PRIORITY);
+        // Nobody may wait any more.
+        let _ = sender.send(work());
+    });
+    started.map(|_| done).map_err(|_| PageError::Busy)
 }
 
 /// The result of a part of an answer, which must not wait for ever.
@@ -180,9 +200,10 @@ pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let permit = Arc::clone(&state.pages).try_acquire_owned().ok()?;
-    let done = tokio::task::spawn_blocking(move || {
+    let done = on_own_thread(move || {
         let _permit = permit;
         work()
     });
+    let done = done.ok()?;
     tokio::time::timeout(AFTERWARDS_TIMEOUT, done).await.ok()?.ok()
 }
