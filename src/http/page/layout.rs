@@ -119,7 +119,16 @@ pub(super) fn alert(message: &str) -> Markup {
 
 /// A command to type, which reads the configuration of the daemon.
 pub(super) fn command(text: &str, config: &Path) -> Markup {
-    html! { code.command { (shown(&format!("{text}{}", command_options(config)))) } }
+    let text = shown(&format!("{text}{}", command_options(config)));
+    // An option that breaks at its hyphen looks like another one.
+    html! {
+        code.command {
+            @for (number, word) in text.split(' ').enumerate() {
+                @if number > 0 { " " }
+                @if word.len() <= SHORT_VALUE { span.whole { (word) } } @else { (word) }
+            }
+        }
+    }
 }
 
 /// A table whose rows become cards on a narrow screen. The roles keep it a table for screen readers there.

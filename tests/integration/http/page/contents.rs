@@ -97,8 +97,8 @@ async fn held_and_failing_users_are_counted_and_the_first_are_listed() {
     // The commands read the configuration of this daemon.
     let config = served.world.path("learner-sync.toml");
     for words in ["approve", "status --all"] {
-        let command = format!("<code class=\"command\">learner-sync {words} --config {}</code>", config.display());
-        assert!(body.contains(&command), "{command}\n{body}");
+        let command = format!("learner-sync {words} --config {}", config.display());
+        assert!(text(&body).contains(&command), "{command}\n{body}");
     }
     let gate = Gate::new();
     served.world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));

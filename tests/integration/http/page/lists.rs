@@ -82,7 +82,10 @@ async fn the_log_is_searched_and_read_page_by_page() {
     assert!(link(&body, "Older").unwrap().starts_with("/log?user=former%2Ename%40example%2Eorg&action=update&before="));
     assert!(body.contains("value=\"former.name@example.org\""), "{body}");
     assert!(body.contains("<option value=\"update\" selected>"), "{body}");
-    assert!(body.contains("learner-sync log --user former.name@example.org --action update"), "{body}");
+    assert!(
+        body.contains("<span class=\"whole\">former.name@example.org</span> <span class=\"whole\">--action</span>"),
+        "{body}"
+    );
 
     // The rarely used filters are folded away, unless one of them is in use.
     for (query, is_open) in [
