@@ -19,7 +19,7 @@ use crate::crash::changes::Changes;
 use crate::crash::model::{DatabaseContent, LogEntry, Model, TenantView};
 use crate::crash::{NO_LIMITS, SeedReport, tenant_with_users};
 use crate::database::Database;
-use crate::postgres::configure_database_url;
+use crate::postgres::{Server, configure_database_url};
 use crate::seeds::from_environment;
 use crate::world::World;
 
@@ -54,6 +54,15 @@ async fn wait_for<T>(what: &str, cluster: &Cluster, mut look: impl FnMut() -> Op
     }
 }
 
+/// Whether a standby follows this leader.
+async fn streams(leader: &Server) -> bool {
+    let mut connection = leader.connect("postgres").await;
+    let standbys = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    let count: i64 = sqlx::query_scalar(standbys).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count > 0
+}
+
 impl FailoverTest {
     async fn new(cluster: Cluster, seed: u64) -> Self {
         let leader = wait_for("the cluster starts", &cluster, || cluster.healthy_leader(true)).await;
@@ -77,8 +86,16 @@ impl FailoverTest {
     /// Waits until both nodes work, and lets the tests read from the leader.
     async fn healthy_leader(&mut self) -> usize {
         let Self { cluster, synchronous, .. } = self;
-        let what = "the cluster is healthy";
-        let leader = wait_for(what, cluster, || cluster.healthy_leader(*synchronous)).await;
+        let (what, begun) = ("the cluster is healthy", Instant::now());
+        let leader = loop {
+            let leader = wait_for(what, cluster, || cluster.healthy_leader(*synchronous)).await;
+            // Patroni also reports a former leader that is about to be rewound, and could not take over.
+            if streams(cluster.nodes[leader].server).await {
+                break leader;
+            }
+            assert!(begun.elapsed() < TIMEOUT, "no standby follows the leader\n{}", cluster.logs());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         let name = self.world.database.name().to_owned();
         self.world.database = Database::Server(self.cluster.nodes[leader].server, name);
         leader
