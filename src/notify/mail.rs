@@ -265,11 +265,24 @@ impl Mailer {
         ];
         let secrets: Vec<&str> = sent.iter().map(String::as_str).filter(|secret| !secret.is_empty()).collect();
         let impersonal = without_personal_data(&words, &[]);
-        let words = match without_personal_data(&words, &secrets) == impersonal {
-            true => foreign_message(&impersonal),
-            false => "the answer is not shown, because it repeats the password".to_owned(),
+        let is_repeated = secrets.iter().any(|secret| repeats(&words, secret))
+            || without_personal_data(&words, &secrets) != impersonal;
+        let advice = advice(error.status(), &impersonal);
+        let words = match is_repeated {
+            true => "the answer is not shown, because it contains a part of the password".to_owned(),
+            false => foreign_message(&impersonal),
         };
-        let advice = advice(error.status(), &words);
         DeliveryError::new(format!("cannot send the mail through {host}:{port}: {words}"), advice)
     }
+}
+
+/// Whether the text contains the secret, or one of its words. Capitals and the ends of lines may differ.
+fn repeats(text: &str, secret: &str) -> bool {
+    /// Shorter words occur in any text.
+    const MIN_WORD: usize = 4;
+    let (text, secret) = (text.to_lowercase(), secret.to_lowercase());
+    let joined = |text: &str| text.split_whitespace().collect::<String>();
+    let text = joined(&text);
+    text.contains(&joined(&secret))
+        || secret.split_whitespace().any(|word| word.len() >= MIN_WORD && text.contains(word))
 }

@@ -191,6 +191,20 @@ async fn a_refused_sign_in_names_the_files_and_no_secret() {
 }
 
 #[tokio::test]
+async fn a_repeated_password_is_not_shown_however_short_or_ordinary_its_words_are() {
+    let world = World::start(Tenant::default()).await;
+    let (ca, server_file) = certificate(&world, "localhost");
+    let Some(server) = MailServer::start("echo", Some(&server_file), "sync:another password") else { return };
+    configure(&world, &format!("smtp://sync@localhost:{}", server.port), true, Some(&ca));
+    for password in ["correct horse battery staple", "abcd efgh ijkl mnop", "hunter2", "q w x", "Hunter"] {
+        secret_file(&world, "smtp-password", &format!("{password}\n"));
+        let ran = world.run_program(&["notify", "test"], 1);
+        assert!(ran.stdout.contains("is not shown") && !format!("{ran:?}").contains(password), "{password}: {ran:?}");
+        assert!(ran.stdout.contains("notify.smtp_password_file"), "{password}: {ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_receiver_does_not_silence_the_others() {
     let world = World::start(Tenant::default()).await;
     let Some(server) = MailServer::start("plain", None, "-") else { return };

@@ -1,6 +1,6 @@
 """A mail server for tests: prints its port, and then each sign-in and each mail as a line of JSON.
 
-Arguments: plain, starttls or smtps, or "mute" for a plain one that never answers QUIT; a certificate with its key in PEM, or "-"; "USER:PASSWORD", or "-".
+Arguments: plain, starttls or smtps, "mute" for a plain one that never answers QUIT, or "echo" for a starttls one that repeats a wrong password in plain text; a certificate with its key in PEM, or "-"; "USER:PASSWORD", or "-".
 """
 
 import asyncio
@@ -45,6 +45,7 @@ class MuteHandler(Handler):
 
 
 async def main(mode, certificate, account):
+    is_starttls = mode in ("starttls", "echo")
     context = None
     if certificate != "-":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -55,6 +56,8 @@ async def main(mode, certificate, account):
         tell(user=user, password=password, tls=is_encrypted(server))
         if f"{user}:{password}" == account:
             return AuthResult(success=True)
+        if mode == "echo":
+            return AuthResult(success=False, handled=False, message=f"535 refused: {password}")
         sent = base64.b64encode(data.password).decode()
         refusal = f"535-refused: {password.split()[-1]}\r\n535-{sent[:10]}\r\n535 {sent[10:]}"
         return AuthResult(success=False, handled=False, message=refusal)
@@ -63,8 +66,8 @@ async def main(mode, certificate, account):
         return SMTP(
             MuteHandler() if mode == "mute" else Handler(),
             hostname="localhost",
-            tls_context=context if mode == "starttls" else None,
-            require_starttls=mode == "starttls",
+            tls_context=context if is_starttls else None,
+            require_starttls=is_starttls,
             authenticator=authenticate if account != "-" else None,
             auth_required=account != "-",
             auth_require_tls=False,
