@@ -198,7 +198,8 @@ impl Mailer {
                 connection.starttls(tls.clone(), &hello).await?;
                 connection
             }
-            // lettre offers no limit here, but the server has proven its name before it can send anything.
+            // lettre offers no limit of bytes here: a server that has proven its name can still fill the memory until the
+            // deadline.
             Protection::Implicit(tls) => {
                 let (tls, longest) = (Some(tls.clone()), Some(CONNECT_TIMEOUT));
                 AsyncSmtpConnection::connect_tokio1((host, *port), longest, &hello, tls, None).await?
