@@ -25,7 +25,7 @@ use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::files::SecretKind;
 use crate::model::{chain, foreign_message, without_personal_data};
 
-/// The longest time for a mail: lettre limits the connection only.
+/// The longest time for all mails of a message, without the ends of the connections: lettre limits the connection only.
 const DEADLINE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may take to end a connection, after it has accepted the mail.
@@ -112,12 +112,16 @@ impl Mailer {
             Ok((mails, password, access))
         })
         .await?;
-        let deadline = Instant::now() + DEADLINE;
+        let mut deadline = Instant::now() + DEADLINE;
         let (count, mut is_accepted, mut problems) = (mails.len(), false, Vec::new());
         for (number, mail) in (1..).zip(mails) {
             let (error, goes_on) = match timeout_at(deadline, self.deliver(&mail, &access)).await {
-                Ok(Ok(())) => {
+                Ok(Ok(mut connection)) => {
                     is_accepted = true;
+                    // The next mails lose no time by a server that does not answer the QUIT.
+                    let accepted_at = Instant::now();
+                    let _ = timeout(QUIT_TIMEOUT, connection.abort()).await;
+                    deadline += accepted_at.elapsed();
                     continue;
                 }
                 Ok(Err(error)) => (self.refused(&error, password.as_ref()), error.is_about_receiver()),
@@ -181,8 +185,9 @@ impl Mailer {
     }
 
     /// Sends a mail over a connection of its own, because some servers accept one mail only. lettre's transport takes a
-    /// mail for unsent when the server does not answer the QUIT after it, and the mail would be sent again and again.
-    async fn deliver(&self, mail: &lettre::Message, access: &Access) -> Result<(), MailError> {
+    /// mail for unsent when the server does not answer the QUIT after it, and the mail would be sent again and again:
+    /// the caller ends the connection.
+    async fn deliver(&self, mail: &lettre::Message, access: &Access) -> Result<AsyncSmtpConnection, MailError> {
         let Access { protection, credentials } = access;
         let SmtpConfig { host, port, .. } = &self.config;
         let hello = ClientId::Domain(self.host_name.clone());
@@ -209,8 +214,7 @@ impl Mailer {
             connection.auth(&MECHANISMS, credentials).await?;
         }
         connection.send(mail.envelope(), &mail.formatted()).await?;
-        let _ = timeout(QUIT_TIMEOUT, connection.abort()).await;
-        Ok(())
+        Ok(connection)
     }
 
     fn tls(&self) -> Result<TlsParameters, DeliveryError> {

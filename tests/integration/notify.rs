@@ -3,6 +3,7 @@
 mod channels;
 mod days;
 mod mail;
+mod mail_deadline;
 pub(crate) mod receiver;
 mod webhook;
 
