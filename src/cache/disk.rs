@@ -1,4 +1,4 @@
-//! Work on the disk of the state directory, on a thread of its own: a disk may never answer, such as a lost network file system.
+//! Work on the disk of a directory, beside the event loop: a disk may never answer, such as a lost network file system.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -8,12 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::failpoint::{Limit, limit};
 
 /// How long the disk may take. A million users take seconds, and a comparison without the cache takes about a minute.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The directories whose disk still owes an answer to an earlier cycle. Another thread would wait for it as well.
+/// How long the work of a caller that gives up may have taken without its disk being at fault.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The directories whose disk still owes an answer to earlier work. Another thread would wait for it as well.
 static SILENT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// The work was not done, or nobody knows whether it was.
@@ -34,8 +39,8 @@ impl From<DiskFault> for io::Error {
     }
 }
 
-/// Does `work` on a thread of its own, and waits for it in vain no longer than [`TIMEOUT`]. The thread stays until the
-/// disk answers; until then the directory is left alone.
+/// Does `work` on another thread, and waits at most [`TIMEOUT`]. The thread stays until the disk answers; until then the
+/// directory is left alone, also for other kinds of work.
 pub(crate) async fn on_disk<T: Send + 'static>(
     directory: &Path,
     work: impl FnOnce(&Path) -> T + Send + 'static,
@@ -45,6 +50,7 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     }
     let (path, ended) = (directory.to_owned(), Arc::new(Mutex::new(false)));
     let end = Arc::clone(&ended);
+    let _owed = Owed { directory, ended, since: Instant::now() };
     let work = tokio::task::spawn_blocking(move || {
         let done = caught(|| work(&path));
         let (mut silent, mut ended) = (silent(), lock(&end));
@@ -55,18 +61,28 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
         Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
         Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
-        Err(_) => {
-            let (mut silent, ended) = (silent(), lock(&ended));
-            if !*ended {
-                silent.insert(directory.to_owned());
-            }
-            Err(DiskFault::Silent)
+        Err(_) => Err(DiskFault::Silent),
+    }
+}
+
+/// Work that somebody waits for. When they give up late, the disk is silent.
+struct Owed<'d> {
+    directory: &'d Path,
+    ended: Arc<Mutex<bool>>,
+    since: Instant,
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        let (mut silent, ended) = (silent(), lock(&self.ended));
+        if !*ended && self.since.elapsed() >= limit(Limit::CacheDisk, PATIENCE) {
+            silent.insert(self.directory.to_owned());
         }
     }
 }
 
-/// Does the last work with a file, such as closing it, on a thread of its own, and waits for it in vain no longer than
-/// [`TIMEOUT`]. It is begun even while the disk is silent: left undone, it would be done on the thread of the caller.
+/// Does the last work with a file, such as closing it, on another thread, and waits at most [`TIMEOUT`]. It is
+/// begun even while the disk is silent: left undone, it would be done on the thread of the caller.
 pub(crate) async fn last_on_disk(work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
     let work = tokio::task::spawn_blocking(move || caught(work));
     match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {

@@ -110,7 +110,7 @@ impl Lock {
         acquired.unwrap_or_else(|fault| Err(LockError::Unusable { path: path.to_owned(), source: fault.into() }))
     }
 
-    /// Like [`Lock::holder`], on a disk that may not answer, which says nothing about a holder.
+    /// Like [`Lock::holder`]; `None` also when the disk does not answer in time.
     pub async fn holder_in_time(path: &Path) -> Option<LockHolder> {
         let file = path.to_owned();
         cache::on_disk(directory_of(path), move |_| Self::holder(&file)).await.ok().flatten()

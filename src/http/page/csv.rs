@@ -7,7 +7,6 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::query::{LogQuery, RefusedQuery};
@@ -38,10 +37,10 @@ pub(super) async fn answer(
     };
     let permit = reader::turn(&state.downloads).await?;
     let (sender, mut receiver) = mpsc::channel(WAITING);
-    let (entries, handle) = (Arc::new(Entries(filter)), Handle::current());
-    drop(reader::on_own_thread(move || {
+    let entries = Arc::new(Entries(filter));
+    drop(reader::on_own_thread(async move || {
         let _permit = permit;
-        handle.block_on(send(&source, &entries, sender));
+        send(&source, &entries, sender).await;
     })?);
     // The first chunk decides about the status.
     let first = match receiver.recv().await {

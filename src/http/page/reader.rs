@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::html;
 use rustix::process::nice;
-use tokio::runtime::Handle;
+use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::PageState;
@@ -150,14 +150,11 @@ where
 {
     let permit = turn(&state.pages).await?;
     let source = Source::new(&state);
-    let handle = Handle::current();
-    let made = on_own_thread(move || {
+    let made = on_own_thread(async move || {
         // Held until the work ends, also when the client has gone.
         let _permit = permit;
-        handle.block_on(async {
-            let made = tokio::time::timeout(READ_TIMEOUT, make(source)).await;
-            made.unwrap_or_else(|_| Err(unanswered()))
-        })
+        let made = tokio::time::timeout(READ_TIMEOUT, make(source)).await;
+        made.unwrap_or_else(|_| Err(unanswered()))
     })?;
     // The thread cannot be stopped while a disk does not answer.
     let made = tokio::time::timeout(READ_TIMEOUT + Duration::from_secs(1), made).await;
@@ -169,16 +166,24 @@ where
 }
 
 /// Starts `work` with the lowest priority: it reads beside a cycle, which comes first. A thread without privileges does not
-/// get its priority back, so it ends with the work.
+/// get its priority back, and passes it on to those it starts. The work therefore has a thread and a runtime that end with
+/// it, because a cycle uses the other threads.
 pub(super) fn on_own_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
+    work: impl AsyncFnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, PageError> {
     let (sender, done) = oneshot::channel();
     let started = thread::Builder::new().name("page".to_owned()).spawn(move || {
         // Where this is not allowed, the work only takes more time from the cycle.
         let _ = nice(LOWEST_PRIORITY);
-        // Nobody may wait any more.
-        let _ = sender.send(work());
+        let runtime = match Builder::new_current_thread().enable_all().thread_name("page-disk").build() {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::warn!("a page cannot be made: {error}"),
+        };
+        let result = runtime.block_on(work());
+        // A disk that does not answer keeps its thread.
+        runtime.shutdown_background();
+        // The client may have gone.
+        let _ = sender.send(result);
     });
     started.map(|_| done).map_err(|_| PageError::Busy)
 }
@@ -200,7 +205,7 @@ pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let permit = Arc::clone(&state.pages).try_acquire_owned().ok()?;
-    let done = on_own_thread(move || {
+    let done = on_own_thread(async move || {
         let _permit = permit;
         work()
     });

@@ -24,7 +24,7 @@ impl Store {
     pub async fn user_records(&self, source: &str, user: EntraId) -> Result<UserRecords, StoreError> {
         let held = self.held_users_in("sync_held", source, Some(user)).await?.pop();
         let held_detail = match held {
-            Some(_) => self.held_detail(user).await?,
+            Some(_) => self.held_detail(source, user).await?,
             None => None,
         };
         let failing = self.failing_users_in("sync_failures", source, Some(user)).await?.pop();
@@ -32,12 +32,14 @@ impl Store {
     }
 
     /// The detail of the row that the beginning of the hold has in the log.
-    async fn held_detail(&self, user: EntraId) -> Result<Option<String>, StoreError> {
+    async fn held_detail(&self, source: &str, user: EntraId) -> Result<Option<String>, StoreError> {
+        // Another application may hold the same user for another reason.
         let statement = Statement::new(
-            "SELECT detail FROM provisioning_log
-             WHERE entra_id = $1 AND status = $2 AND (phase IS NULL OR phase <> $3) ORDER BY id DESC LIMIT 1",
+            "SELECT p.detail FROM provisioning_log p JOIN sync_cycles c ON c.id = p.cycle_id
+             WHERE c.source = $1 AND p.entra_id = $2 AND p.status = $3 AND (p.phase IS NULL OR p.phase <> $4)
+             ORDER BY p.id DESC LIMIT 1",
         );
-        let statement = statement.bind(user).bind(Status::Held.as_str()).bind(Phase::Ended.as_str());
+        let statement = statement.bind(source).bind(user).bind(Status::Held.as_str()).bind(Phase::Ended.as_str());
         let row = self.connection().await.optional_row(statement).await?;
         // A detail that cannot be read is a reason less, and no reason to show nothing.
         Ok(row.and_then(|row| row.foreign_text(0).ok().flatten().map(Cow::into_owned)))
