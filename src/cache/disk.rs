@@ -141,6 +141,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_disk_is_also_left_alone_after_somebody_has_given_up_late() {
+        for (directory, waited, is_silent) in [("/given/up/soon", PATIENCE / 2, false), ("/given/up", PATIENCE, true)] {
+            let directory = Path::new(directory);
+            let (answer, answers) = mpsc::channel::<()>();
+            let mut waits = Box::pin(on_disk(directory, move |_| answers.recv()));
+            // Starts the work before time stands still.
+            tokio::select! {
+                biased;
+                answered = &mut waits => panic!("{answered:?}"),
+                () = std::future::ready(()) => {}
+            }
+            tokio::time::pause();
+            tokio::time::advance(waited).await;
+            drop(waits);
+            assert_eq!(silent().contains(directory), is_silent, "{directory:?}");
+            tokio::time::resume();
+            answer.send(()).unwrap();
+            while silent().contains(directory) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_panic_is_a_fault() {
         let panicked = on_disk(Path::new("/a/disk"), |_| panic!("damaged {}", 7)).await;
         let panicked: Result<(), DiskFault> = panicked;

@@ -39,7 +39,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn without_the_key_there_is_no_page_and_a_reload_adds_the_page() {
+async fn without_the_key_no_page_exists_and_a_reload_adds_it() {
     let world = World::start(users(1).0).await;
     let socket = world.path("http.sock");
     let listen = format!("[http]\nlisten = \"unix:{}\"", socket.display());
