@@ -33,7 +33,7 @@ pub(super) async fn start_over(
         error => return Err(error),
     }
     // A standby that was promoted may lack the last transactions, and the whole cycle with them.
-    let is_known = store.has_cycle(cycle, None).await?;
+    let is_known = store.has_cycle(cycle).await?;
     let again = if is_known { cycle } else { begin(context, options).await?.1 };
     if !is_known {
         tracing::warn!(cycle.id = %again, cycle.lost = %cycle, "the learner database lacks the cycle; it begins again");
@@ -64,7 +64,7 @@ pub(super) async fn record_end(
         Err(error) => return Err(error),
     }
     // Another cycle may have its number now, and changes of its own.
-    let is_known = store.has_cycle(cycle, Some(&report.cycle_end())).await?;
+    let is_known = store.has_cycle(cycle).await?;
     let is_reused = !is_known && store.cycle(cycle).await?.is_some();
     let committed = if is_reused { Vec::new() } else { store.committed_changes(cycle).await? };
     if committed.len() as u64 != report.counts.applied() {

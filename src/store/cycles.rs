@@ -124,10 +124,10 @@ impl Store {
             );
             connection.execute(close.bind(at).bind(Outcome::Interrupted.as_str()).bind(source)).await?;
             let begin = Statement::new(
-                r#"INSERT INTO sync_cycles (source, "trigger", started_at, single_user) VALUES ($1, $2, $3, $4)
-                   RETURNING id"#,
+                r#"INSERT INTO sync_cycles (source, "trigger", started_at, single_user, writer_id)
+                   VALUES ($1, $2, $3, $4, $5) RETURNING id"#,
             );
-            let begin = begin.bind(source).bind(trigger.as_str()).bind(at).bind(single_user);
+            let begin = begin.bind(source).bind(trigger.as_str()).bind(at).bind(single_user).bind(&*self.writer_id);
             let row = connection.row(begin).await?;
             let cycle = CycleId(row.get(0)?);
             if let Some(CycleAudit { actor, action, detail }) = audit {
@@ -156,8 +156,10 @@ impl Store {
             );
             let close = close.bind(Outcome::Interrupted.as_str()).bind(cycle.0).bind(source).bind(started_at);
             connection.execute(close).await?;
-            let name = Statement::new("UPDATE sync_cycles SET source = $1, started_at = $2 WHERE id = $3");
-            connection.execute(name.bind(source).bind(started_at).bind(cycle.0)).await?;
+            let name =
+                Statement::new("UPDATE sync_cycles SET source = $1, started_at = $2 WHERE id = $3 AND writer_id = $4");
+            let name = name.bind(source).bind(started_at).bind(cycle.0).bind(&*self.writer_id);
+            connection.execute(name).await?;
             Ok(())
         })
         .await
@@ -171,8 +173,7 @@ impl Store {
             "UPDATE sync_cycles SET in_scope = $1, created = $2, updated = $3, deactivated = $4, reactivated = $5,
                  unchanged = $6, skipped = $7, failed = $8, held = $9, requests = $10, finished_at = $11,
                  outcome = $12, error = $13, started_at = $14, full_comparison = $15
-             WHERE id = $16 AND (outcome IS NULL OR outcome = $17
-                 OR (outcome = $12 AND finished_at = $11 AND requests = $10))",
+             WHERE id = $16 AND writer_id = $17",
         );
         for number in
             [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, *requests]
@@ -181,7 +182,7 @@ impl Store {
         }
         let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(*began);
         let statement = statement.bind(SqlValue::Boolean(*full_comparison)).bind(cycle.0);
-        let statement = statement.bind(Outcome::Interrupted.as_str());
+        let statement = statement.bind(&*self.writer_id);
         self.write(async |connection| {
             if let Some(finding) = clock {
                 let statement = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
@@ -192,19 +193,11 @@ impl Store {
         .await
     }
 
-    /// Whether `cycle` still has its row: an open one, or one with this `end`. After a failover, the new primary may lack the
-    /// last transactions, and have given the same id to a cycle of another daemon, which ends in its own way. A cycle that
-    /// begins meanwhile closes an open row as interrupted.
-    pub async fn has_cycle(&self, cycle: CycleId, end: Option<&CycleEnd>) -> Result<bool, StoreError> {
-        let open = "SELECT 1 FROM sync_cycles WHERE id = $1 AND (outcome IS NULL OR outcome = $2";
-        let statement = match end {
-            None => Statement::new(format!("{open})")),
-            Some(_) => Statement::new(format!("{open} OR (outcome = $3 AND finished_at = $4 AND requests = $5))")),
-        };
-        let mut statement = statement.bind(cycle.0).bind(Outcome::Interrupted.as_str());
-        if let Some(CycleEnd { at, outcome, requests, .. }) = end {
-            statement = statement.bind(outcome.as_str()).bind(*at).bind(i64::try_from(*requests).unwrap_or(i64::MAX));
-        }
+    /// Whether `cycle` still has its row. After a failover, the new primary may lack the last transactions, and have given the
+    /// same id to a cycle of another process.
+    pub async fn has_cycle(&self, cycle: CycleId) -> Result<bool, StoreError> {
+        let statement = Statement::new("SELECT 1 FROM sync_cycles WHERE id = $1 AND writer_id = $2");
+        let statement = statement.bind(cycle.0).bind(&*self.writer_id);
         Ok(self.connection().await.optional_row(statement).await?.is_some())
     }
 

@@ -31,6 +31,8 @@ pub struct Store {
     unreadable: std::sync::Mutex<BTreeMap<String, UnreadableRow>>,
     /// Where to connect again; `None` in memory.
     origin: Option<LearnerDatabase>,
+    /// Marks the cycles that begin with this handle, in `sync_cycles.writer_id`: 32 random hexadecimal digits.
+    pub(super) writer_id: String,
     /// The command that has the cycle lock of the server.
     pub(super) lock_command: OnceLock<String>,
 }
@@ -45,7 +47,9 @@ struct SharedConnection {
 impl Store {
     pub(super) fn new(connection: Connection, layout: Layout) -> Self {
         let connection = Mutex::new(SharedConnection { connection, in_transaction: false });
-        Self { connection, layout, unreadable: Default::default(), origin: None, lock_command: OnceLock::new() }
+        let writer_id = format!("{:032x}", rand::random::<u128>());
+        let unreadable = Default::default();
+        Self { connection, layout, unreadable, origin: None, writer_id, lock_command: OnceLock::new() }
     }
 
     pub(super) fn with_origin(self, database: &LearnerDatabase) -> Self {

@@ -34,6 +34,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/014_notifications.sql"),
     // What the status page searches for among a million rows.
     include_str!("postgres/015_log_indexes.sql"),
+    // The process of a cycle: after a failover, two processes may have been given one number.
+    include_str!("postgres/016_cycle_writer.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

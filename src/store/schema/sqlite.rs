@@ -32,6 +32,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/014_notifications.sql"),
     // What the status page searches for among a million rows.
     include_str!("sqlite/015_log_indexes.sql"),
+    // The process of a cycle: after a failover, two processes may have been given one number.
+    include_str!("sqlite/016_cycle_writer.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

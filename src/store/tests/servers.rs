@@ -63,7 +63,7 @@ async fn an_older_schema_is_migrated_and_two_first_openings_create_one() {
          ALTER TABLE sync_links DROP COLUMN switched_off_at;
          ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
          ALTER TABLE provisioning_log DROP COLUMN approved_by, DROP COLUMN request_id, DROP COLUMN phase;
-         ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison;
+         ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison, DROP COLUMN writer_id;
          ALTER TABLE sync_state DROP COLUMN clock;
          ALTER TABLE sync_state DROP COLUMN taken_over_sources; ALTER TABLE sync_links DROP COLUMN spelling;
          DROP FUNCTION sync_links_edited CASCADE; ALTER TABLE sync_state DROP COLUMN links_inspected;

@@ -23,7 +23,7 @@ fn back_to_1() -> String {
         ("sync_links", "switched_off_at spelling"),
         ("sync_failures", "cause drift_fingerprint"),
         ("provisioning_log", "approved_by request_id phase"),
-        ("sync_cycles", "single_user full_comparison"),
+        ("sync_cycles", "single_user full_comparison writer_id"),
         ("sync_held", "change_reason"),
     ];
     let columns = columns.iter().flat_map(|(table, columns)| columns.split(' ').map(move |column| (table, column)));

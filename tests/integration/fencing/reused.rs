@@ -3,9 +3,10 @@
 
 use graph_sim::Tenant;
 use learner_sync::model::system_clock;
+use rustix::process::Signal;
 
 use super::lost::terminate;
-use super::{USERS, ends, expect_one_row_for_each, results, stopped_at};
+use super::{USERS, ends, expect_one_row_for_each, results, stopped_at, stops};
 use crate::database::{apply, is_on_postgres, on_both, on_postgres};
 use crate::program::{Daemon, finish, users};
 use crate::races::elsewhere;
@@ -41,6 +42,41 @@ async fn a_cycle_whose_number_another_one_has_gets_another_number() {
             expect_one_row_for_each(&world, USERS + 7).await;
             let cycles = "SELECT DISTINCT cycle_id FROM provisioning_log ORDER BY cycle_id";
             assert_eq!(world.query(cycles).await, [["1"], ["2"]]);
+            world.settled().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cycle_leaves_the_open_row_of_another_one_with_its_number() {
+    on_postgres(async {
+        for step in ["BatchCommitted", "CycleEnding"] {
+            let mut tenant = Tenant::default();
+            assigned(&mut tenant, USERS);
+            let mut world = World::start(tenant).await;
+            world.run_program(&["sync"], 0);
+            let standby = world.database.backup().await;
+            world.sim.tenant(|tenant| assigned(tenant, 7));
+            let mut process = stopped_at(&world, &["sync"], &format!("{step}=1*return(stop)")).await;
+            terminate(&world).await;
+            world.database.restore(&standby).await;
+            let mut other = elsewhere(&world, &["sync"]);
+            other.env("FAILPOINTS", "Planned=1*return(stop)");
+            let mut other = Daemon::spawn(other, &world.path("other.log"));
+            stops(&mut other).await;
+            other.signal(Signal::KILL);
+            other.ended().await;
+            let code = ends(&mut process).await;
+            let rows = world.query("SELECT outcome, created FROM sync_cycles WHERE id > 1 ORDER BY id").await;
+            let (expected, own) = match step {
+                "BatchCommitted" => (0, ["success", "7"]),
+                _ => (1, ["failed", "0"]),
+            };
+            assert_eq!(code, Some(expected), "{step}: {}", process.log());
+            assert_eq!(rows, [["interrupted", "0"], own], "{step}: {}", process.log());
+            world.run_program(&["sync"], 0);
+            expect_one_row_for_each(&world, USERS + 7).await;
             world.settled().await;
         }
     })

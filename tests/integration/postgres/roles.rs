@@ -175,7 +175,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
              ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by,
                  DROP COLUMN request_id, DROP COLUMN phase;
-             ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison;
+             ALTER TABLE sync_cycles DROP COLUMN single_user, DROP COLUMN full_comparison, DROP COLUMN writer_id;
              DROP INDEX provisioning_log_user_name; DROP INDEX audit_log_action;
              DROP TABLE sync_daemons; DROP TABLE sync_schedule; DROP TABLE sync_notifications; UPDATE sync_state SET schema_version = 1",
         )

@@ -1,0 +1,1 @@
+ALTER TABLE sync_cycles ADD COLUMN writer_id TEXT;
