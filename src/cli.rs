@@ -259,7 +259,7 @@ impl Command {
         };
         // Its state may be another one now.
         if let Some(config) = changed {
-            notify_daemon(&config);
+            notify_daemon(&config).await;
         }
         result
     }

@@ -164,22 +164,11 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
             return Ok(());
         }
     };
-    let (mut daemon, _lock) = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    daemon.status_reporter.publish();
-    daemon.listener.tried().await;
-    systemd::notify_ready();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-    daemon.serve(&mut signals).await?;
-    systemd::notify_stopping();
-    daemon.listener.stop().await;
-    daemon.notifications.stop().await;
-    daemon.presence.stop().await;
-    daemon.unrecorded_plan = None;
-    daemon.record(DaemonRecord::Stopped).await;
-    daemon.status_reporter.stopped();
-    daemon.timer.shut_down().await;
-    tracing::info!("stopped");
-    Ok(())
+    let (mut daemon, lock) = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let ended = daemon.serve_until_stop(&mut signals).await;
+    let Daemon { source_locks, .. } = daemon;
+    tokio::join!(source_locks.release(), lock.release());
+    ended
 }
 
 /// Reads and locks everything that the daemon needs. This happens in a task of its own, because a disk or a server may not
@@ -192,15 +181,21 @@ async fn start(
     let http_token = config.http_token().map_err(AppError::from)?;
     let app = Arc::new(App::new(config, &environment, clock)?);
     let preflight = Preflight::inspect(&app.config, &app.learners).await?;
-    if let Some(holder) = Lock::holder_in_time(&preflight.paths.daemon_lock).await {
+    if let Some(holder) = Lock::holder(&preflight.paths.daemon_lock).await? {
         return Err(LockError::Held(holder).into());
     }
     // An unusable database fails the start, not the first cycle.
     let (state, summary) = read_database(&app, &preflight).await.map_err(PreflightError::from)?;
+    let timer = CycleTimer::start().await?;
     let mut source_locks = SourceLocks::default();
     source_locks.lock_sources(&app.config, &state).await?;
-    preflight.create_directories().await?;
-    let lock = Lock::acquire_in_time(&preflight.paths.daemon_lock, COMMAND).await?;
+    let lock = match lock_state_directory(&preflight).await {
+        Ok(lock) => lock,
+        Err(error) => {
+            source_locks.release().await;
+            return Err(error);
+        }
+    };
     let status_reporter = StatusReporter::new(&app, &environment, summary);
     let metrics = Metrics::new(Arc::clone(app.directory.traffic()));
     let mut listener = HttpListener::new(metrics, status_reporter.published(), &app);
@@ -211,7 +206,7 @@ async fn start(
         environment,
         app,
         source_locks,
-        timer: CycleTimer::start().await?,
+        timer,
         pending: Some(PendingCycle {
             request: CycleRequest { trigger: Trigger::Startup, full: false },
             claim: CycleClaim::Always,
@@ -243,11 +238,16 @@ async fn start(
     Ok((daemon, lock))
 }
 
+async fn lock_state_directory(preflight: &Preflight) -> Result<Lock, DaemonError> {
+    preflight.create_directories().await?;
+    Ok(Lock::acquire(&preflight.paths.daemon_lock, COMMAND).await?)
+}
+
 async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, StatusSummary), StoreError> {
     // A cycle of an older version, such as `sync` by hand, must end before its tables are migrated.
-    let store = match Lock::holder_in_time(&preflight.paths.cycle_lock).await {
-        Some(_) => Store::open_unmigrated(&preflight.database).await?,
-        None => Store::open_inspected(&preflight.database).await?,
+    let store = match Lock::holder(&preflight.paths.cycle_lock).await {
+        Ok(Some(_)) => Store::open_unmigrated(&preflight.database).await?,
+        Ok(None) | Err(_) => Store::open_inspected(&preflight.database).await?,
     };
     let state = store.state().await?;
     let DatabaseObservation { summary, store, .. } = DatabaseObservation::read(&app.config, store, false).await?;

@@ -73,6 +73,8 @@ steps! {
     DatabaseClosed,
     /// The lock is about to be released.
     LockReleasing,
+    /// The holder of a lock is about to be read.
+    LockReading,
 }
 
 /// A limit of time that a test can shorten.

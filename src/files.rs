@@ -139,6 +139,11 @@ pub(crate) fn read_only_hint(path: &Path, error: &(dyn Error + 'static)) -> Opti
     ))
 }
 
+/// Advice on a disk that does not answer. `path` is a file or a directory on it.
+pub(crate) fn silent_disk_hint(path: &Path) -> String {
+    format!("check the disk or the network file system of {}", path.display())
+}
+
 /// The directory of a file; `None` for the current directory.
 pub(crate) fn directory_of(file: &Path) -> Option<&Path> {
     file.parent().filter(|directory| !directory.as_os_str().is_empty())

@@ -48,9 +48,17 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     if silent().contains(directory) {
         return Err(DiskFault::Silent);
     }
+    begin(directory, work).await
+}
+
+/// Begins `work` on another thread. The future waits for it at most [`TIMEOUT`].
+fn begin<T: Send + 'static>(
+    directory: &Path,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> impl Future<Output = Result<T, DiskFault>> {
     let (path, ended) = (directory.to_owned(), Arc::new(Mutex::new(false)));
     let end = Arc::clone(&ended);
-    let _owed = Owed { directory, ended, since: Instant::now() };
+    let owed = Owed { directory, ended, since: Instant::now() };
     let work = tokio::task::spawn_blocking(move || {
         let done = caught(|| work(&path));
         let (mut silent, mut ended) = (silent(), lock(&end));
@@ -58,10 +66,13 @@ pub(crate) async fn on_disk<T: Send + 'static>(
         silent.remove(&path);
         done
     });
-    match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
-        Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
-        Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
-        Err(_) => Err(DiskFault::Silent),
+    async move {
+        let _owed = owed;
+        match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
+            Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
+            Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
+            Err(_) => Err(DiskFault::Silent),
+        }
     }
 }
 
@@ -81,15 +92,12 @@ impl Drop for Owed<'_> {
     }
 }
 
-/// Does the last work with a file, such as closing it, on another thread, and waits at most [`TIMEOUT`]. It is
-/// begun even while the disk is silent: left undone, it would be done on the thread of the caller.
-pub(crate) async fn last_on_disk(work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
-    let work = tokio::task::spawn_blocking(move || caught(work));
-    match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
-        Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
-        Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
-        Err(_) => Err(DiskFault::Silent),
-    }
+/// Like [`on_disk`], for the last work with a file in `directory`, such as closing it. It begins even while the disk is
+/// silent, and is not awaited then: left undone, it would be done on the thread of the caller.
+pub(crate) async fn last_on_disk(directory: &Path, work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
+    let was_silent = silent().contains(directory);
+    let work = begin(directory, |_| work());
+    if was_silent { Err(DiskFault::Silent) } else { work.await }
 }
 
 /// The result of `work`, or what it said in its panic.
@@ -162,6 +170,26 @@ mod tests {
                 std::thread::yield_now();
             }
         }
+    }
+
+    #[tokio::test]
+    async fn the_last_work_on_a_silent_disk_begins_and_is_not_awaited() {
+        let directory = Path::new("/a/disk/that/hangs/at/the/end");
+        let (answer, answers) = mpsc::channel::<()>();
+        let (begun, last) = mpsc::channel();
+        silent().insert(directory.to_owned());
+        let released = last_on_disk(directory, move || {
+            begun.send(()).unwrap();
+            let _ = answers.recv();
+        });
+        assert_eq!(released.await, Err(DiskFault::Silent));
+        last.recv().unwrap();
+        assert_eq!(on_disk(directory, |_| 1).await, Err(DiskFault::Silent));
+        answer.send(()).unwrap();
+        while silent().contains(directory) {
+            std::thread::yield_now();
+        }
+        assert_eq!(last_on_disk(directory, || {}).await, Ok(()));
     }
 
     #[tokio::test]

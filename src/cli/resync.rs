@@ -37,12 +37,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     let failed = |message: &str| Failure::new(FAILED, message);
     let path = Paths::new(&context.config).daemon_lock;
     // The pid in the file counts only while the lock is held.
-    let pid = Lock::holder(&path)
-        .and_then(|holder| holder.pid)
-        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
-        .ok_or_else(|| {
-            failed("no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one")
-        })?;
+    let holder = Lock::holder(&path).await.map_err(LockedCycleError::from)?;
+    let pid = holder.and_then(|holder| holder.pid).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).ok_or_else(
+        || failed("no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one"),
+    )?;
     if wait && is_paused(&context).await? {
         return Err(failed("provisioning is paused, so no cycle will run; resume it with `learner-sync resume`"));
     }
@@ -85,7 +83,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         if let Some(trouble) = disk_problem(&context.config, true).filter(|_| requested.is_none()) {
             return Err(failed(&format!("the daemon cannot begin a cycle: {trouble}")));
         }
-        if Lock::holder(&path).is_none() {
+        if Lock::holder(&path).await.map_err(LockedCycleError::from)?.is_none() {
             return Err(failed("the daemon has stopped"));
         }
         // Only the database shows the end of a cycle.

@@ -57,18 +57,22 @@ pub(super) async fn run(context: Context, command: SchemaCommand) -> Result<u8, 
 
 async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     // The lock of a server is in the server, so nothing on this machine is needed.
-    let _lock = match Paths::new(&context.config).database {
+    let lock = match Paths::new(&context.config).database {
         Some(_) => {
             owner::check_owner_to_create(&context.config).await?;
             // A lost file may be created again: that is what this command asks for.
             let learners = LearnerDatabase { used: None, ..context.learners()? };
             let preflight = Preflight::inspect(&context.config, &learners).await?;
             preflight.create_directories().await?;
-            Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY).map_err(LockedCycleError::from)?)
+            Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY).await.map_err(LockedCycleError::from)?)
         }
         None => None,
     };
-    let found = match Store::migrate(context.learners()?, APPLY, writer).await? {
+    let migrated = migrate(&context, writer).await;
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
+    let found = match migrated? {
         MigrationResult::Migrated { found } => found,
         MigrationResult::Locked(holder) => return Err(LockedCycleError::Locked(holder).into()),
     };
@@ -81,6 +85,10 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     let rights = writer.map_or_else(String::new, |writer| format!("; {writer} has the rights that the daemon needs"));
     print(&format!("{tables}{rights}."))?;
     Ok(DONE)
+}
+
+async fn migrate(context: &Context, writer: Option<&str>) -> Result<MigrationResult, Failure> {
+    Ok(Store::migrate(context.learners()?, APPLY, writer).await?)
 }
 
 /// The exact name of one role.

@@ -30,8 +30,27 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const OBSERVATION_TIME_AT_STOP: Duration = Duration::from_secs(10);
 
 impl Daemon {
+    /// Serves requests from the end of the start to the end of the stop.
+    pub(super) async fn serve_until_stop(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+        self.status_reporter.publish();
+        self.listener.tried().await;
+        systemd::notify_ready();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+        self.serve(signals).await?;
+        systemd::notify_stopping();
+        self.listener.stop().await;
+        self.notifications.stop().await;
+        self.presence.stop().await;
+        self.unrecorded_plan = None;
+        self.record(DaemonRecord::Stopped).await;
+        self.status_reporter.stopped();
+        self.timer.shut_down().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
     /// Serves requests until a stop, and lets the running cycle finish its batch.
-    pub(super) async fn serve(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+    async fn serve(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
         let mut watchdog = Watchdog::new();
         let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -21,14 +21,28 @@ impl SourceLocks {
         let paths = Paths::new(config).source_locks(config, state);
         let mut acquired = BTreeMap::new();
         for path in paths.iter().filter(|path| !self.0.contains_key(*path)) {
-            let lock = Lock::acquire_in_time(path, COMMAND).await.map_err(|error| match error {
-                LockError::Held(holder) => DaemonError::SourceLocked(holder),
-                error => error.into(),
-            })?;
-            acquired.insert(path.clone(), lock);
+            match Lock::acquire(path, COMMAND).await {
+                Ok(lock) => drop(acquired.insert(path.clone(), lock)),
+                Err(error) => {
+                    Self(acquired).release().await;
+                    return Err(match error {
+                        LockError::Held(holder) => DaemonError::SourceLocked(holder),
+                        error => error.into(),
+                    });
+                }
+            }
         }
-        self.0.retain(|path, _| paths.contains(path));
+        let released = Self(self.0.extract_if(.., |path, _| !paths.contains(path)).collect());
+        // Nothing depends on it, and the disk may not answer.
+        tokio::spawn(released.release());
         self.0.append(&mut acquired);
         Ok(())
+    }
+
+    /// Releases all of them. They are on one disk.
+    pub(super) async fn release(self) {
+        for lock in self.0.into_values() {
+            lock.release().await;
+        }
     }
 }

@@ -23,15 +23,17 @@ const MAX_SHARED_ROUNDS: u32 = 1000;
 /// Limit of the names in a lock file.
 const MAX_CONTENT: u64 = 256;
 
-/// The lock, held until it is dropped.
+/// The lock. [`Lock::release`] releases it; a drop does the same, but waits for the disk as long as it takes.
 #[derive(Debug)]
 pub struct Lock {
     // Closing the file releases the lock.
     file: File,
+    path: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        reached(Step::LockReleasing);
         // Otherwise the next holder would go by this name until it has written its own.
         let _ = self.file.set_len(0);
     }
@@ -55,11 +57,18 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Acquires the lock at `path` without waiting, and writes the name of its holder into it.
+    /// Acquires the lock at `path` without waiting for its holder, and writes the name of the new one into it.
     ///
     /// # Errors
-    /// When another process holds it, or the file cannot be used.
-    pub fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
+    /// When another process holds it, the file cannot be used, or the disk does not answer in time.
+    pub async fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
+        let (file, command) = (path.to_owned(), command.to_owned());
+        // A lock that is acquired later than that is released at once.
+        let acquired = cache::on_disk(directory_of(path), move |_| Self::acquire_blocking(&file, &command)).await;
+        acquired.unwrap_or_else(|fault| Err(LockError::Unusable { path: path.to_owned(), source: fault.into() }))
+    }
+
+    fn acquire_blocking(path: &Path, command: &str) -> Result<Self, LockError> {
         reached(Step::LockAcquiring);
         let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
         let mut file = files::open_own(path).map_err(unusable)?;
@@ -96,39 +105,31 @@ impl Lock {
             }
             written => written.map_err(unusable)?,
         }
-        Ok(Self { file })
+        Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Like [`Lock::acquire`], on a disk that may not answer: a thread that waits for it would stop everything else.
-    ///
-    /// # Errors
-    /// When another process holds it, the file cannot be used, or the disk does not answer in time.
-    pub async fn acquire_in_time(path: &Path, command: &str) -> Result<Self, LockError> {
-        let (file, command) = (path.to_owned(), command.to_owned());
-        // A lock that is acquired later than that is released at once.
-        let acquired = cache::on_disk(directory_of(path), move |_| Self::acquire(&file, &command)).await;
-        acquired.unwrap_or_else(|fault| Err(LockError::Unusable { path: path.to_owned(), source: fault.into() }))
-    }
-
-    /// Like [`Lock::holder`]; `None` also when the disk does not answer in time.
-    pub async fn holder_in_time(path: &Path) -> Option<LockHolder> {
-        let file = path.to_owned();
-        cache::on_disk(directory_of(path), move |_| Self::holder(&file)).await.ok().flatten()
-    }
-
-    /// Releases the lock, on a disk that may not answer.
-    pub async fn release_in_time(self) {
-        let released = cache::last_on_disk(|| {
-            reached(Step::LockReleasing);
-            drop(self);
-        });
-        if let Err(fault) = released.await {
-            tracing::warn!("cannot release the lock of the cycle: {}", chain(&fault));
+    /// Releases the lock. When the disk does not answer, the lock lasts until it does, or until the process ends.
+    pub async fn release(self) {
+        let path = self.path.clone();
+        if let Err(fault) = cache::last_on_disk(directory_of(&path), || drop(self)).await {
+            let (file, hint) = (path.display(), files::silent_disk_hint(&path));
+            tracing::warn!("cannot release the lock file {file}: {}; {hint}", chain(&fault));
         }
     }
 
     /// The holder of the lock at `path`; `None` when it is free or does not exist.
-    pub fn holder(path: &Path) -> Option<LockHolder> {
+    ///
+    /// # Errors
+    /// When the disk does not answer in time.
+    pub async fn holder(path: &Path) -> Result<Option<LockHolder>, LockError> {
+        let file = path.to_owned();
+        let holder = cache::on_disk(directory_of(path), move |_| Self::holder_blocking(&file)).await;
+        holder.map_err(|fault| LockError::Unusable { path: path.to_owned(), source: fault.into() })
+    }
+
+    /// Like [`Lock::holder`], for a thread that may wait for the disk.
+    pub(crate) fn holder_blocking(path: &Path) -> Option<LockHolder> {
+        reached(Step::LockReading);
         let mut file = files::open_own_to_read(path).ok()?;
         let mut attempts = 0;
         while let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
@@ -211,17 +212,19 @@ mod tests {
     fn a_lock_names_its_holder_and_is_free_when_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cycle.lock");
-        assert_eq!(Lock::holder(&path), None);
-        let lock = Lock::acquire(&path, "learner-sync run").unwrap();
+        assert_eq!(Lock::holder_blocking(&path), None);
+        let lock = Lock::acquire_blocking(&path, "learner-sync run").unwrap();
         let holder = LockHolder { pid: Some(std::process::id()), command: "learner-sync run".to_owned() };
-        assert_eq!(Lock::holder(&path), Some(holder.clone()));
-        assert!(matches!(Lock::acquire(&path, "learner-sync sync"), Err(LockError::Held(found)) if found == holder));
+        assert_eq!(Lock::holder_blocking(&path), Some(holder.clone()));
+        assert!(
+            matches!(Lock::acquire_blocking(&path, "learner-sync sync"), Err(LockError::Held(found)) if found == holder)
+        );
         drop(lock);
-        assert_eq!(Lock::holder(&path), None);
-        let lock = Lock::acquire(&path, "learner-sync a-longer-name").unwrap();
+        assert_eq!(Lock::holder_blocking(&path), None);
+        let lock = Lock::acquire_blocking(&path, "learner-sync a-longer-name").unwrap();
         drop(lock);
-        let _lock = Lock::acquire(&path, "learner-sync sync").unwrap();
-        assert_eq!(Lock::holder(&path).unwrap().command, "learner-sync sync");
+        let _lock = Lock::acquire_blocking(&path, "learner-sync sync").unwrap();
+        assert_eq!(Lock::holder_blocking(&path).unwrap().command, "learner-sync sync");
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 
@@ -231,9 +234,9 @@ mod tests {
         let path = directory.path().join("cycle.lock");
         let other = std::fs::File::create(&path).unwrap();
         other.lock_shared().unwrap();
-        assert!(matches!(Lock::acquire(&path, "learner-sync run"), Err(LockError::Held(_))));
+        assert!(matches!(Lock::acquire_blocking(&path, "learner-sync run"), Err(LockError::Held(_))));
         drop(other);
-        drop(Lock::acquire(&path, "learner-sync run").unwrap());
+        drop(Lock::acquire_blocking(&path, "learner-sync run").unwrap());
     }
 
     #[test]
@@ -243,7 +246,7 @@ mod tests {
         for ours in ["", "77 learner-sync run\n", "77 learner-sync sync\nnner\n", "\0\0\0\0"] {
             std::fs::write(&path, ours).unwrap();
             inspect(&path).unwrap();
-            drop(Lock::acquire(&path, "learner-sync run").unwrap());
+            drop(Lock::acquire_blocking(&path, "learner-sync run").unwrap());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "", "{ours:?}");
         }
         let long = format!("77 learner-sync run\n{}", "x".repeat(1000));
@@ -252,7 +255,7 @@ mod tests {
             // A second name of the file changes nothing.
             let _ = std::fs::hard_link(&path, directory.path().join("second"));
             inspect(&path).unwrap_err();
-            let error = Lock::acquire(&path, "learner-sync run").unwrap_err();
+            let error = Lock::acquire_blocking(&path, "learner-sync run").unwrap_err();
             assert!(matches!(error, LockError::Unusable { .. }), "{error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), foreign);
         }
@@ -260,8 +263,8 @@ mod tests {
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         std::fs::write(directory.path().join("elsewhere"), "").unwrap();
         inspect(&path).unwrap_err();
-        Lock::acquire(&path, "learner-sync run").unwrap_err();
-        assert_eq!(Lock::holder(&path), None);
+        Lock::acquire_blocking(&path, "learner-sync run").unwrap_err();
+        assert_eq!(Lock::holder_blocking(&path), None);
         assert_eq!(std::fs::read(directory.path().join("elsewhere")).unwrap(), b"");
     }
 
@@ -269,17 +272,17 @@ mod tests {
     fn asking_for_the_holder_does_not_hold_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cycle.lock");
-        drop(Lock::acquire(&path, "learner-sync run").unwrap());
+        drop(Lock::acquire_blocking(&path, "learner-sync run").unwrap());
         let acquired = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !acquired.load(std::sync::atomic::Ordering::Relaxed) {
-                        Lock::holder(&path);
+                        Lock::holder_blocking(&path);
                     }
                 });
             }
-            let held = (0..2000).filter(|_| Lock::acquire(&path, "learner-sync sync").is_err()).count();
+            let held = (0..2000).filter(|_| Lock::acquire_blocking(&path, "learner-sync sync").is_err()).count();
             acquired.store(true, std::sync::atomic::Ordering::Relaxed);
             assert_eq!(held, 0);
         });
@@ -296,13 +299,13 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..5000 {
-                        if let Err(LockError::Held(found)) = Lock::acquire(&path, "learner-sync sync") {
+                        if let Err(LockError::Held(found)) = Lock::acquire_blocking(&path, "learner-sync sync") {
                             assert_eq!(found, holder);
                         }
                     }
                 });
             }
-            for found in (0..5000).filter_map(|_| Lock::holder(&path)) {
+            for found in (0..5000).filter_map(|_| Lock::holder_blocking(&path)) {
                 assert_eq!(found, holder);
             }
         });

@@ -113,31 +113,30 @@ pub async fn run_locked_cycle(
     if !app.config.provisioning.users {
         return Err(LockedCycleError::Disabled);
     }
-    let LockedDatabase { store, preflight, lock } =
-        lock_database(app, options.command, options.wait, &mut stop).await?;
-    let ended = run_in(app, options, stop, store, &preflight).await;
-    lock.release_in_time().await;
+    let locked = lock_database(app, options.command, options.wait, &mut stop).await?;
+    let ended = run_in(app, options, stop, &locked).await;
+    locked.close().await;
     ended
 }
 
-/// Runs one cycle in a locked database, and closes it.
+/// Runs one cycle in a locked database.
 async fn run_in(
     app: &App,
     options: RunOptions<'_>,
     stop: StopSignal,
-    store: Store,
-    preflight: &Preflight,
+    locked: &LockedDatabase,
 ) -> Result<Report, LockedCycleError> {
+    let LockedDatabase { store, preflight, lock: _ } = locked;
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);
     }
     if let Some(claim) = options.claim {
-        claim_cycle(app, &store, claim, options.took_over).await?;
+        claim_cycle(app, store, claim, options.took_over).await?;
     }
     let now = (app.clock)();
     let found = match options.only {
         Some(argument) => {
-            let user = store.with_signs_of_life(find_user(app, &store, argument)).await?;
+            let user = store.with_signs_of_life(find_user(app, store, argument)).await?;
             let audit = options.actor.map(|actor| run_audit(&user, options.force, actor));
             Some(SingleUser { audit, ..user })
         }
@@ -147,23 +146,14 @@ async fn run_in(
         let detail = json!({ "full": options.request.full, "force": options.force });
         store.audit(actor, "sync", Some(&detail.to_string()), now).await?;
     }
-    let context = CycleContext {
-        directory: &app.directory,
-        store: &store,
-        cache: Some(&preflight.paths.cache),
-        rules: &app.rules,
-    };
+    let context =
+        CycleContext { directory: &app.directory, store, cache: Some(&preflight.paths.cache), rules: &app.rules };
     let RunOptions { request, force, .. } = options;
     let cycle = cycle::run(context, CycleOptions { request, now, only: found.as_ref(), force }, stop);
     let ended = store.with_signs_of_life(cycle).await;
     let time = ended.as_ref().map_or_else(|_| CycleTime::new(now, None, None), |report| report.time);
-    expire_log(&store, app.config.log.retention, time).await;
+    expire_log(store, app.config.log.retention, time).await;
     reached(Step::LogExpired);
-    // The process may end at once; the last to close an SQLite file completes it from its log.
-    if let Err(error) = store.close().await {
-        tracing::warn!("cannot close the learner database: {}", chain(&error));
-    }
-    reached(Step::DatabaseClosed);
     record_use(app, &preflight.paths.state_directory, ended.as_ref().ok(), now).await;
     Ok(ended?)
 }
@@ -219,8 +209,9 @@ async fn claim_cycle(
     }
 }
 
-/// The learner database, with the locks that keep every cycle out until it is dropped.
+/// The learner database, with the locks that keep every cycle out until it is closed.
 #[derive(Debug)]
+#[must_use]
 pub struct LockedDatabase {
     /// The open database.
     pub store: Store,
@@ -228,6 +219,18 @@ pub struct LockedDatabase {
     pub preflight: Preflight,
     // Last, because it is released after the database is closed.
     lock: Lock,
+}
+
+impl LockedDatabase {
+    /// Closes the database, and then releases the locks.
+    pub async fn close(self) {
+        // The process may end at once; the last to close an SQLite file completes it from its log.
+        if let Err(error) = self.store.close().await {
+            tracing::warn!("cannot close the learner database: {}", chain(&error));
+        }
+        reached(Step::DatabaseClosed);
+        self.lock.release().await;
+    }
 }
 
 /// Takes the cycle lock for `command`, waiting for it if `wait` is set, and opens the learner database.
@@ -245,7 +248,7 @@ pub async fn lock_database(
     // Keeps other cycles of this machine out.
     let mut waited = false;
     let lock = loop {
-        match Lock::acquire_in_time(&preflight.paths.cycle_lock, command).await {
+        match Lock::acquire(&preflight.paths.cycle_lock, command).await {
             Err(LockError::Held(holder)) => {
                 app.directory.progress().enter(Stage::WaitingForLock);
                 wait_for_lock(holder, wait, &mut waited, stop).await?;
@@ -253,11 +256,31 @@ pub async fn lock_database(
             acquired => break acquired?,
         }
     };
-    if waited {
-        // The file may have been replaced meanwhile.
-        preflight = Preflight::inspect(&app.config, &app.learners).await?;
+    let opened = async {
+        if waited {
+            // The file may have been replaced meanwhile.
+            preflight = Preflight::inspect(&app.config, &app.learners).await?;
+        }
+        reached(Step::LockTaken);
+        Ok((open_locked(app, command, wait, stop, &preflight).await?, preflight))
+    };
+    match opened.await {
+        Ok((store, preflight)) => Ok(LockedDatabase { store, preflight, lock }),
+        Err(error) => {
+            lock.release().await;
+            Err(error)
+        }
     }
-    reached(Step::LockTaken);
+}
+
+/// Opens the learner database, and takes the cycle lock of its server.
+async fn open_locked(
+    app: &App,
+    command: &str,
+    wait: bool,
+    stop: &mut StopSignal,
+    preflight: &Preflight,
+) -> Result<Store, LockedCycleError> {
     // Opened for each cycle: after a restore the path names another file.
     let store = Store::open_inspected(&preflight.database).await?;
     // Keeps cycles of other machines out, when the learners are on a server.
@@ -272,7 +295,7 @@ pub async fn lock_database(
              cycles of two machines may overlap, and one of them starts over"
         );
     }
-    Ok(LockedDatabase { store, preflight, lock })
+    Ok(store)
 }
 
 /// For a command that a signal kills: its transaction is written as a whole or not at all.

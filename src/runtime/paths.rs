@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, DatabaseConfig};
 use crate::files::{beside, directory_of};
 use crate::model::{EntraId, LockHolder};
-use crate::runtime::lock::Lock;
+use crate::runtime::lock::{Lock, LockError};
 use crate::store::DatabaseState;
 
 /// The files of one configuration. None of them has to exist.
@@ -53,8 +53,21 @@ impl Paths {
     }
 
     /// The daemon of another application of this tenant on this database; a server does not know it.
-    pub fn daemon_of(&self, tenant: &str, application: EntraId, state: &DatabaseState) -> Option<LockHolder> {
-        self.locks_of(&state.spellings(tenant, application)).iter().find_map(|path| Lock::holder(path))
+    ///
+    /// # Errors
+    /// When the disk does not answer in time.
+    pub async fn daemon_of(
+        &self,
+        tenant: &str,
+        application: EntraId,
+        state: &DatabaseState,
+    ) -> Result<Option<LockHolder>, LockError> {
+        for path in self.locks_of(&state.spellings(tenant, application)) {
+            if let Some(holder) = Lock::holder(&path).await? {
+                return Ok(Some(holder));
+            }
+        }
+        Ok(None)
     }
 
     fn locks_of(&self, sources: &BTreeSet<String>) -> BTreeSet<PathBuf> {

@@ -42,9 +42,7 @@ impl PreflightError {
             Self::Cache(refused) => Some(refused.hint()),
             Self::Path { path, source, .. } => files::read_only_hint(path, source).or_else(|| {
                 Some(match source.kind() {
-                    io::ErrorKind::TimedOut => {
-                        format!("check the disk or the network file system of {}", path.display())
-                    }
+                    io::ErrorKind::TimedOut => files::silent_disk_hint(path),
                     io::ErrorKind::StorageFull => format!("free space on the disk of {}", path.display()),
                     io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                         "name another directory, or move the existing file away".to_owned()

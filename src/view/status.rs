@@ -65,7 +65,7 @@ impl StatusView {
         now: Timestamp,
     ) -> Self {
         let paths = Paths::new(config);
-        let daemon = Lock::holder(&paths.daemon_lock);
+        let daemon = Lock::holder_blocking(&paths.daemon_lock);
         let own = |record: &&StatusRecord| daemon.as_ref().is_some_and(|daemon| record.is_of(daemon));
         let alive = record.as_ref().filter(own);
         let known = record.as_ref().map(|record| record.situation(daemon.is_some()));

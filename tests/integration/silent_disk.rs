@@ -4,7 +4,7 @@
 use rustix::process::Signal;
 
 use crate::database::{apply, is_on_postgres, on_both};
-use crate::program::users;
+use crate::program::{Ran, users};
 use crate::world::World;
 
 #[apply(on_both)]
@@ -38,10 +38,114 @@ async fn a_lock_file_that_does_not_answer_fails_the_cycle_and_stops_nothing_else
 #[apply(on_both)]
 async fn a_lock_that_cannot_be_released_does_not_change_the_end_of_the_cycle() {
     let world = World::start(users(2).0).await;
-    let points = "CacheDisk=return(200);LockReleasing=pause";
-    let ran = world.run_program_with(&[("FAILPOINTS", points)], &["sync", "--json"], 0);
+    let ran = world.run_program_with(&[RELEASING], &["sync", "--json"], 0);
     assert_eq!(ran.json()["created"], 2, "{ran:?}");
-    assert!(ran.stderr.contains("cannot release the lock of the cycle: the disk does not answer"), "{ran:?}");
+    not_released(&world, &ran);
     world.run_program(&["sync"], 0);
     assert_eq!(world.cycles().await, ["command success"; 2]);
+
+    // The daemon cannot release its own locks either.
+    let daemon = world.daemon_with(&[RELEASING]).await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let log = world.path("daemon.log");
+    daemon.stop().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    let locks = if is_on_postgres() { 2 } else { 3 };
+    assert_eq!(log.matches("cannot release the lock file ").count(), locks, "{log}");
+    assert!(log.contains("state/learner-sync.pid: the disk does not answer; check the disk"), "{log}");
+}
+
+#[apply(on_both)]
+async fn a_command_that_cannot_take_the_lock_of_a_cycle_fails_and_changes_nothing() {
+    let (tenant, ids) = users(12);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    let before = world.lasting().await;
+    let fails = |command: &[&str]| {
+        let ran = world.run_program_with(&[("FAILPOINTS", "CacheDisk=return(200);LockAcquiring=pause")], command, 1);
+        let file = cycle_lock(&world);
+        let silent = format!("cannot use the lock file {file}: the disk does not answer");
+        assert!(ran.stderr.contains(&silent), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("check the disk or the network file system of {file}")), "{ran:?}");
+    };
+    if !is_on_postgres() {
+        fails(&["schema", "apply"]);
+    }
+    recreate_accounts(&world, &ids);
+    fails(&RELINK);
+    let old = recreate_application(&world);
+    fails(&["approve", "--source", "--take-over", &old, "--yes"]);
+    assert_eq!(world.lasting().await, before);
+}
+
+#[apply(on_both)]
+async fn a_lock_that_cannot_be_released_does_not_change_the_end_of_a_command() {
+    let (tenant, ids) = users(12);
+    let world = World::start(tenant).await;
+    if !is_on_postgres() {
+        not_released(&world, &world.run_program_with(&[RELEASING], &["schema", "apply"], 0));
+    }
+    world.run_program(&["sync"], 0);
+    recreate_accounts(&world, &ids);
+    let ran = world.run_program_with(&[RELEASING], &RELINK, 0);
+    assert!(ran.stdout.contains("Relinked 12 users"), "{ran:?}");
+    not_released(&world, &ran);
+    let old = recreate_application(&world);
+    let ran = world.run_program_with(&[RELEASING], &["approve", "--source", "--take-over", &old, "--yes"], 0);
+    assert!(ran.stdout.contains("Taken over."), "{ran:?}");
+    not_released(&world, &ran);
+    // A refusal comes as soon.
+    world.run_program(&["pause"], 0);
+    not_released(&world, &world.run_program_with(&[RELEASING], &["sync"], 1));
+}
+
+#[apply(on_both)]
+async fn a_lock_whose_holder_cannot_be_read_keeps_no_command() {
+    let world = World::start(users(1).0).await;
+    let reading = ("FAILPOINTS", "CacheDisk=return(200);LockReading=pause");
+    let silent = |text: &str| {
+        let file = world.path("state/learner-sync.pid");
+        let file = file.display();
+        format!("{text}cannot use the lock file {file}: the disk does not answer")
+    };
+    for command in ["sync", "pause", "resume"] {
+        let ran = world.run_program_with(&[reading], &[command], 0);
+        assert!(ran.stderr.contains(&silent("cannot notify the daemon: ")), "{ran:?}");
+    }
+    let ran = world.run_program_with(&[reading], &["resync"], 1);
+    assert!(ran.stderr.contains(&silent("")), "{ran:?}");
+    assert!(ran.stderr.contains("check the disk or the network file system of "), "{ran:?}");
+}
+
+const RELINK: [&str; 5] = ["approve", "--relink", "--yes", "--expect", "12"];
+const RELEASING: (&str, &str) = ("FAILPOINTS", "CacheDisk=return(200);LockReleasing=pause");
+
+fn cycle_lock(world: &World) -> String {
+    world.path(if is_on_postgres() { "state/cycle.lock" } else { "learners.db.lock" }).display().to_string()
+}
+
+/// The command warns that the lock of the cycle stays.
+#[track_caller]
+fn not_released(world: &World, ran: &Ran) {
+    let file = cycle_lock(world);
+    let warning = format!(
+        "cannot release the lock file {file}: the disk does not answer; check the disk or the network file system of \
+         {file}"
+    );
+    assert!(ran.stderr.contains(&warning), "{ran:?}");
+}
+
+fn recreate_accounts(world: &World, ids: &[String]) {
+    world.sim.tenant(|tenant| ids.iter().for_each(|id| drop(tenant.recreate_user(id))));
+}
+
+/// Returns the id of the former application.
+fn recreate_application(world: &World) -> String {
+    let old = world.sim.tenant(|tenant| {
+        let old = tenant.application.object_id.clone();
+        tenant.recreate_application();
+        old
+    });
+    world.configure("");
+    old
 }

@@ -187,7 +187,7 @@ async fn a_daemon_that_starts_beside_a_cycle_does_not_migrate_its_tables() {
         panic!("scenarios run on SQLite unless they say otherwise")
     };
     let lock = path.with_file_name(format!("{}.lock", path.file_name().unwrap().to_str().unwrap()));
-    let _cycle = Lock::acquire(&lock, "learner-sync sync").unwrap();
+    let _cycle = Lock::acquire(&lock, "learner-sync sync").await.unwrap();
     let ran = upgrade.world.run_program(&["run"], 1);
     assert!(ran.stderr.contains("the next cycle migrates it"), "{ran:?}");
     assert_eq!(upgrade.version().await, "3");

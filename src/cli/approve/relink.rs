@@ -13,7 +13,7 @@ use crate::cycle::{CycleContext, PreparedRelink};
 use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
 use crate::plan::{Changes, Doubt, IdentityProof, Recreated, RecreatedUser};
 use crate::runtime::App;
-use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
+use crate::runtime::locked_cycle::{LockedCycleError, LockedDatabase, lock_database, never_stopped};
 use crate::store::Store;
 
 pub(super) async fn run(
@@ -50,17 +50,31 @@ pub(super) async fn run(
         return Err(Failure::new(FAILED, CANCELLED));
     }
     let locked = lock_database(&app, "learner-sync approve", false, &mut never_stopped()).await?;
-    refuse_paused(&locked.store).await?;
-    let context = cycle_context(&app, &locked.store, Some(&locked.preflight.paths.cache));
-    let again = locked.store.with_signs_of_life(prepare(context, clock())).await?;
-    if shown_of(&again) != shown_of(&found) {
+    let relinked = relink(&app, &locked, &found, actor, clock).await;
+    locked.close().await;
+    relinked?;
+    print(&format!("Relinked {}, and ended the holds and failures.", counted(pairs, "user")))?;
+    Ok(DONE)
+}
+
+/// Relinks the users that the administrator has seen, unless something has changed.
+async fn relink(
+    app: &App,
+    LockedDatabase { store, preflight, .. }: &LockedDatabase,
+    found: &PreparedRelink,
+    actor: &str,
+    clock: Clock,
+) -> Result<(), Failure> {
+    refuse_paused(store).await?;
+    let context = cycle_context(app, store, Some(&preflight.paths.cache));
+    let again = store.with_signs_of_life(prepare(context, clock())).await?;
+    if shown_of(&again) != shown_of(found) {
         let message = "the users to relink, or their values, have changed meanwhile, and none were relinked; run the \
                        command again";
         return Err(Failure::new(FAILED, message));
     }
     again.apply(context, actor, clock()).await?;
-    print(&format!("Relinked {}, and ended the holds and failures.", counted(pairs, "user")))?;
-    Ok(DONE)
+    Ok(())
 }
 
 async fn refuse_paused(store: &Store) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use crate::cli::output::{DONE, FAILED, Failure, counted, print, print_labelled, 
 use crate::cycle::CycleError;
 use crate::model::{Clock, EntraId, Source};
 use crate::nearest::{did_you_mean, nearest};
-use crate::runtime::locked_cycle::{lock_database, never_stopped};
+use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
 use crate::runtime::{App, Paths};
 use crate::store::{DaemonRow, SourceRecords, Store};
 
@@ -81,13 +81,9 @@ pub(super) async fn take_over(
         return Err(Failure::new(FAILED, CANCELLED));
     }
     let locked = lock_database(&app, "learner-sync approve", false, &mut never_stopped()).await?;
-    let check = TakeOver::check(&app, &locked.store, former);
-    if locked.store.with_signs_of_life(check).await?.as_ref() != Some(&shown) {
-        let message = "the learner database changed meanwhile, and nothing was taken over; run the command again";
-        return Err(Failure::new(FAILED, message));
-    }
-    let TakeOver { old, new, records } = &shown;
-    locked.store.take_over(old, new, *records, actor, clock()).await?;
+    let taken_over = shown.apply(&app, &locked.store, former, actor, clock).await;
+    locked.close().await;
+    taken_over?;
     print_sentences(
         "Taken over. The next cycle holds every deactivation until it is approved: look at `learner-sync plan` first \
          (`learner-sync guide migrating`).",
@@ -134,7 +130,8 @@ impl TakeOver {
             return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
         }
         let state = store.state().await?;
-        if let Some(daemon) = Paths::new(&app.config).daemon_of(tenant, old_application, &state) {
+        let daemon = Paths::new(&app.config).daemon_of(tenant, old_application, &state).await;
+        if let Some(daemon) = daemon.map_err(LockedCycleError::from)? {
             let hint = "stop it, or reload it if its configuration names the new application now";
             let message = format!("a daemon of {old} is running: {daemon}");
             return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
@@ -154,6 +151,23 @@ impl TakeOver {
                 counted(both.len(), "user")
             )),
         }
+    }
+
+    /// Moves the links that the administrator has seen, unless something has changed.
+    async fn apply(
+        &self,
+        app: &App,
+        store: &Store,
+        former: &FormerSource,
+        actor: &str,
+        clock: Clock,
+    ) -> Result<(), Failure> {
+        if store.with_signs_of_life(Self::check(app, store, former)).await?.as_ref() != Some(self) {
+            let message = "the learner database changed meanwhile, and nothing was taken over; run the command again";
+            return Err(Failure::new(FAILED, message));
+        }
+        let Self { old, new, records } = self;
+        Ok(store.take_over(old, new, *records, actor, clock()).await?)
     }
 
     fn print(&self) -> Result<(), Failure> {

@@ -82,9 +82,9 @@ impl DatabaseObservation {
 
 /// The process that runs a cycle, on this machine or on another one.
 async fn cycle_holder(config: &Config, store: &Store) -> Result<Option<LockHolder>, StoreError> {
-    match Lock::holder_in_time(&Paths::new(config).cycle_lock).await {
-        Some(here) => Ok(Some(here)),
-        None => store.cycle_holder().await,
+    match Lock::holder(&Paths::new(config).cycle_lock).await {
+        Ok(Some(here)) => Ok(Some(here)),
+        Ok(None) | Err(_) => store.cycle_holder().await,
     }
 }
 
@@ -104,8 +104,14 @@ pub fn disk_problem(config: &Config, exists: bool) -> Option<String> {
 }
 
 /// Notifies the daemon of `config`, if one runs here, that a command has changed the learner database.
-pub fn notify_daemon(config: &Config) {
-    let holder = Lock::holder(&Paths::new(config).daemon_lock);
+pub async fn notify_daemon(config: &Config) {
+    let holder = match Lock::holder(&Paths::new(config).daemon_lock).await {
+        Ok(holder) => holder,
+        Err(error) => {
+            tracing::warn!("cannot notify the daemon: {}", chain(&error));
+            return;
+        }
+    };
     let pid = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder.pid?).ok()?));
     if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::URG)) {
         tracing::debug!("cannot signal the daemon: {error}");

@@ -113,7 +113,7 @@ impl StatusRecord {
 
     /// The daemon that wrote it, while it runs.
     pub fn holder(&self) -> Option<LockHolder> {
-        Lock::holder(&self.lock).filter(|holder| self.is_of(holder))
+        Lock::holder_blocking(&self.lock).filter(|holder| self.is_of(holder))
     }
 
     /// The situation, when the daemon `runs` or has ended.

@@ -216,7 +216,7 @@ async fn a_take_over_waits_for_no_cycle_and_needs_a_current_database() {
         Database::File(path) => path.with_file_name("learners.db.lock"),
         Database::Server(..) => world.path("state/cycle.lock"),
     };
-    let cycle = Lock::acquire(&lock, "learner-sync sync").unwrap();
+    let cycle = Lock::acquire(&lock, "learner-sync sync").await.unwrap();
     recreated.refused(old, 75, "learner-sync sync").await;
     drop(cycle);
     let version = world.value("SELECT schema_version FROM sync_state").await;
