@@ -2,8 +2,8 @@
 //! something is to be done, it names the command.
 //!
 //! Each answer opens the learner database for itself, reads it within a few seconds, and closes it. `reader` limits how
-//! many do so at a time, `query` reads the parameters, `layout` has what all pages share, and each other module has one
-//! page.
+//! many do so at a time, `sharing` how often while a cycle runs; `query` reads the parameters, `layout` has what all pages
+//! share, and each other module has one page.
 
 mod csv;
 mod cycles;
@@ -14,6 +14,7 @@ mod mapping;
 mod overview;
 mod query;
 mod reader;
+mod sharing;
 mod user;
 mod user_records;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -30,6 +32,7 @@ use tokio::sync::Semaphore;
 use self::layout::STYLE;
 use self::query::{CyclesQuery, LogQuery, RefusedQuery, UserQuery, encoded, no_parameters};
 use self::reader::{PageError, PageName};
+use self::sharing::{Sharing, pace, share};
 use super::Observed;
 use super::serve::ConnectionDeadline;
 
@@ -49,15 +52,18 @@ struct PageState {
 /// The routes of the page.
 pub(super) fn routes(observed: Observed) -> Router {
     let (pages, downloads) = (Arc::new(Semaphore::new(PAGES)), Arc::new(Semaphore::new(DOWNLOADS)));
+    let sharing = Sharing::new(observed.record.clone());
     Router::new()
         .route("/", get(overview))
         .route("/log", get(log))
-        .route("/log.csv", get(log_csv))
         .route("/users/{user}", get(user))
         .route("/mapping", get(mapping))
         .route("/cycles", get(cycles))
+        .route_layer(from_fn_with_state(sharing.clone(), share))
+        .route("/log.csv", get(log_csv))
         .route(STYLE, get(style))
         .fallback(unknown_page)
+        .layer(from_fn_with_state(sharing, pace))
         .with_state(PageState { observed, pages, downloads })
 }
 

@@ -1,6 +1,6 @@
 //! Reading the learner database for one answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ const AFTERWARDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The highest niceness.
 const LOWEST_PRIORITY: i32 = 19;
+/// The refusal of a lower priority, which is logged once.
+static REFUSED_PRIORITY: Once = Once::new();
 
 /// A page that can be loaded without parameters.
 #[derive(Debug)]
@@ -149,6 +151,7 @@ where
     F: AsyncFnOnce(Source) -> Result<Response, PageError> + Send + 'static,
 {
     let permit = turn(&state.pages).await?;
+    tracing::debug!("a page is read from the learner database");
     let source = Source::new(&state);
     let made = on_own_thread(async move || {
         // Held until the work ends, also when the client has gone.
@@ -173,8 +176,9 @@ pub(super) fn on_own_thread<T: Send + 'static>(
 ) -> Result<oneshot::Receiver<T>, PageError> {
     let (sender, done) = oneshot::channel();
     let started = thread::Builder::new().name("page".to_owned()).spawn(move || {
-        // Where this is not allowed, the work only takes more time from the cycle.
-        let _ = nice(LOWEST_PRIORITY);
+        if let Err(error) = nice(LOWEST_PRIORITY) {
+            REFUSED_PRIORITY.call_once(|| tracing::debug!("pages are read with the priority of cycles: {error}"));
+        }
         let runtime = match Builder::new_current_thread().enable_all().thread_name("page-disk").build() {
             Ok(runtime) => runtime,
             Err(error) => return tracing::warn!("a page cannot be made: {error}"),
