@@ -3,6 +3,7 @@
 mod busy;
 mod contents;
 mod lists;
+mod priority;
 mod sharing;
 
 use std::path::Path;

@@ -74,44 +74,8 @@ async fn at_most_four_pages_are_read_at_a_time() {
     served.daemon.stop().await;
 }
 
-#[tokio::test]
-async fn answers_are_made_with_the_lowest_priority() {
-    let served = paged(World::start(users(1).0).await).await;
-    let lock = served.world.database.shut().await;
-    let reader = load(&served, "/log");
-    // The second one is SQLite's.
-    eventually("two threads read with the lowest priority", async || {
-        let threads = niceness(&served);
-        let of = |name: &str| threads.iter().any(|(thread, niceness)| thread.starts_with(name) && *niceness == 19);
-        (of("page") && of("sqlx-sqlite")).then_some(())
-    })
-    .await;
-    drop(lock);
-    reader.join().unwrap();
-    // The overview also asks the disk about the lock, on a thread of another runtime than that of the cycles.
-    assert_eq!(served.page("/").status, 200);
-    let inherited = niceness(&served).into_iter().filter(|(thread, niceness)| {
-        *niceness == 19 && !["page", "sqlx-sqlite"].iter().any(|name| thread.starts_with(name))
-    });
-    assert_eq!(inherited.collect::<Vec<_>>(), []);
-    served.daemon.stop().await;
-}
-
-/// The names of the daemon's threads, and their niceness.
-fn niceness(served: &Served) -> Vec<(String, i32)> {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", served.daemon.pid())).unwrap();
-    // A thread may end meanwhile.
-    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
-    let of = |stat: String| {
-        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
-        // The 19th field; the third one comes after the name.
-        Some((name.to_owned(), rest.split(' ').nth(16)?.parse().ok()?))
-    };
-    stats.filter_map(of).collect()
-}
-
 /// Loads a page on a thread of its own.
-fn load(served: &Served, path: &str) -> JoinHandle<Answer> {
+pub(super) fn load(served: &Served, path: &str) -> JoinHandle<Answer> {
     let (address, request) =
         (served.address.clone(), format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{TOKEN}\r\n\r\n"));
     thread::spawn(move || send(connect(&address), &request).unwrap())
