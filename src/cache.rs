@@ -15,7 +15,6 @@
 mod aside;
 mod content;
 mod copy;
-mod disk;
 mod layout;
 
 use std::path::{Path, PathBuf};
@@ -26,12 +25,10 @@ use jiff::Timestamp;
 use self::aside::set_aside;
 use self::content::{BUCKETS, Encoded, Manifest, decode, encode};
 use self::copy::Copy;
-use self::disk::{DiskFault, caught};
-pub(crate) use self::disk::{last_on_disk, on_disk};
 pub use self::layout::CacheRefused;
 use self::layout::{CacheState, classify_directory};
 use crate::failpoint::{Step, reached};
-use crate::files;
+use crate::files::{self, DiskFault, caught, on_disk};
 use crate::model::{Generation, LinkedLearners};
 
 const MANIFEST: &str = "manifest";

@@ -1,5 +1,5 @@
 //! Steps of a cycle at which a test can kill the process: `FAILPOINTS=BatchCommitted=return`, or `2*off->return` for the
-//! third time; `1*return(stop)` stops it until SIGCONT, and `pause` stops the thread. `CacheDisk=return(200)` shortens a
+//! third time; `1*return(stop)` stops it until SIGCONT, and `pause` stops the thread. `DiskAnswer=return(200)` shortens a
 //! limit of time to 200 ms. Only with the feature `failpoints`, which released programs are built without.
 
 /// Declares the steps and the list of all steps.
@@ -80,8 +80,8 @@ steps! {
 /// A limit of time that a test can shorten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
-    /// How long the disk of the cache and of the lock files may take.
-    CacheDisk,
+    /// How long a disk may take to answer.
+    DiskAnswer,
 }
 
 /// The limit `time`, unless a test shortens it.

@@ -2,6 +2,7 @@
 //! the only place where files are opened.
 
 mod create;
+mod disk;
 mod pem;
 mod regular;
 mod secret;
@@ -16,6 +17,7 @@ use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use rustix::io::Errno;
 
 pub(crate) use self::create::{create_new, replace_document};
+pub(crate) use self::disk::{DiskFault, caught, last_on_disk_of, on_disk, on_disk_of, silent_disk_hint};
 pub use self::pem::PemFile;
 pub(crate) use self::pem::{PemBlock, converting};
 pub(crate) use self::regular::{
@@ -137,11 +139,6 @@ pub(crate) fn read_only_hint(path: &Path, error: &(dyn Error + 'static)) -> Opti
          systemctl edit learner-sync (or learner-sync@NAME), and add the lines [Service] and ReadWritePaths={0}",
         directory.display()
     ))
-}
-
-/// Advice on a disk that does not answer. `path` is a file or a directory on it.
-pub(crate) fn silent_disk_hint(path: &Path) -> String {
-    format!("check the disk or the network file system of {}", path.display())
 }
 
 /// The directory of a file; `None` for the current directory.

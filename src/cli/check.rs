@@ -61,7 +61,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let places = RecordPlaces::new(&context.config.path, Some(&context.config.state.directory), &context.environment);
     let mut checks = vec![database_check(&context).await];
     // None when the state directory is usable.
-    let unusable_state = preflight::inspect_state(&context.config).err();
+    let unusable_state = preflight::inspect_state(&context.config).await.err();
     checks.extend(unusable_state.map(|error| Check::failed("state", &error, error.hint())));
     checks.extend(disk_checks(&context.config));
     checks.extend(exposure_checks(&context.config));

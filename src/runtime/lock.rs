@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
-use crate::cache;
 use crate::failpoint::{Step, reached};
 use crate::files;
 use crate::model::{LockHolder, chain};
@@ -62,9 +61,9 @@ impl Lock {
     /// # Errors
     /// When another process holds it, the file cannot be used, or the disk does not answer in time.
     pub async fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
-        let (file, command) = (path.to_owned(), command.to_owned());
+        let command = command.to_owned();
         // A lock that is acquired later than that is released at once.
-        let acquired = cache::on_disk(directory_of(path), move |_| Self::acquire_blocking(&file, &command)).await;
+        let acquired = files::on_disk_of(path, move |path| Self::acquire_blocking(path, &command)).await;
         acquired.unwrap_or_else(|fault| Err(LockError::Unusable { path: path.to_owned(), source: fault.into() }))
     }
 
@@ -111,7 +110,7 @@ impl Lock {
     /// Releases the lock. When the disk does not answer, the lock lasts until it does, or until the process ends.
     pub async fn release(self) {
         let path = self.path.clone();
-        if let Err(fault) = cache::last_on_disk(directory_of(&path), || drop(self)).await {
+        if let Err(fault) = files::last_on_disk_of(&path, || drop(self)).await {
             let (file, hint) = (path.display(), files::silent_disk_hint(&path));
             tracing::warn!("cannot release the lock file {file}: {}; {hint}", chain(&fault));
         }
@@ -122,8 +121,7 @@ impl Lock {
     /// # Errors
     /// When the disk does not answer in time.
     pub async fn holder(path: &Path) -> Result<Option<LockHolder>, LockError> {
-        let file = path.to_owned();
-        let holder = cache::on_disk(directory_of(path), move |_| Self::holder_blocking(&file)).await;
+        let holder = files::on_disk_of(path, Self::holder_blocking).await;
         holder.map_err(|fault| LockError::Unusable { path: path.to_owned(), source: fault.into() })
     }
 
@@ -139,10 +137,6 @@ impl Lock {
         }
         None
     }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    files::directory_of(path).unwrap_or(Path::new("."))
 }
 
 /// Checks that a lock could be acquired at `path`, as far as that can be seen without changing anything.

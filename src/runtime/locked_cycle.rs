@@ -14,9 +14,9 @@ use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::registration::{daemon_place, turn_limits};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
-use crate::cache;
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAudit, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
+use crate::files;
 use crate::model::{CycleTime, LockHolder, Outcome, chain};
 use crate::progress::Stage;
 use crate::store::{DatabaseLocation, LearnerDatabase, Store, StoreError, Succession, Turn};
@@ -166,7 +166,7 @@ async fn record_use(app: &App, state_directory: &Path, report: Option<&Report>, 
     {
         used.note();
         let (used, path) = (used.clone(), path.clone());
-        let recorded = cache::on_disk(state_directory, move |_| used.record(&path, now)).await;
+        let recorded = files::on_disk(state_directory, move |_| used.record(&path, now)).await;
         if let Err(error) = recorded.map_err(io::Error::from).flatten() {
             tracing::warn!("cannot record in state.directory that the learner database is in use: {error}");
         }

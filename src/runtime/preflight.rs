@@ -116,10 +116,8 @@ impl Preflight {
     /// The first path that cannot be used.
     pub async fn inspect(config: &Config, learners: &LearnerDatabase) -> Result<Self, PreflightError> {
         let database = inspect_database(config, learners).await?;
-        let paths = Paths::new(config);
-        let (directory, inspected) = (&paths.state_directory, paths.clone());
-        on_disk(STATE_DIRECTORY, directory, move || inspect_state_at(&inspected)).await?;
-        Ok(Self { paths, database })
+        inspect_state(config).await?;
+        Ok(Self { paths: Paths::new(config), database })
     }
 
     /// Creates the missing directories.
@@ -135,19 +133,9 @@ impl Preflight {
 }
 
 async fn create_directory(what: &'static str, directory: &Path) -> Result<(), PreflightError> {
-    let path = directory.to_owned();
-    let create = move || std::fs::create_dir_all(&path).map_err(|source| path_error(what, &path, source));
-    on_disk(what, directory, create).await
-}
-
-/// Does `work` in `directory`, whose disk may not answer.
-async fn on_disk(
-    what: &'static str,
-    directory: &Path,
-    work: impl FnOnce() -> Result<(), PreflightError> + Send + 'static,
-) -> Result<(), PreflightError> {
-    let done = cache::on_disk(directory, move |_| work()).await;
-    done.unwrap_or_else(|fault| Err(path_error(what, directory, fault.into())))
+    let create = |path: &Path| std::fs::create_dir_all(path);
+    let created = files::on_disk(directory, create).await.map_err(io::Error::from).flatten();
+    created.map_err(|source| path_error(what, directory, source))
 }
 
 /// Inspects the learner database, when it is a file, and its lock.
@@ -156,10 +144,7 @@ async fn on_disk(
 /// The first path that cannot be used.
 pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Result<Inspected, PreflightError> {
     let database = Store::inspect(learners, Access::ReadWrite).await?;
-    let path = Paths::new(config).cycle_lock;
-    let (directory, inspected) = (files::directory_of(&path).unwrap_or(Path::new(".")), path.clone());
-    let lock = cache::on_disk(directory, move |_| inspect_lock(&inspected)).await;
-    lock.map_err(|fault| path_error(LOCK_FILE, &path, fault.into()))??;
+    inspect_lock(&Paths::new(config).cycle_lock).await?;
     Ok(database)
 }
 
@@ -167,16 +152,17 @@ pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Re
 ///
 /// # Errors
 /// The first path that cannot be used.
-pub fn inspect_state(config: &Config) -> Result<(), PreflightError> {
-    inspect_state_at(&Paths::new(config))
-}
-
-fn inspect_state_at(paths: &Paths) -> Result<(), PreflightError> {
-    reached(Step::StateInspecting);
-    let Paths { state_directory, daemon_lock, cache, .. } = paths;
-    files::check_creatable(state_directory).map_err(|source| path_error(STATE_DIRECTORY, state_directory, source))?;
-    inspect_lock(daemon_lock)?;
-    Ok(cache::inspect(cache)?)
+pub async fn inspect_state(config: &Config) -> Result<(), PreflightError> {
+    let Paths { state_directory, daemon_lock, cache, .. } = Paths::new(config);
+    let creatable = files::on_disk(&state_directory, |directory| {
+        reached(Step::StateInspecting);
+        files::check_creatable(directory)
+    });
+    let creatable = creatable.await.map_err(io::Error::from).flatten();
+    creatable.map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
+    inspect_lock(&daemon_lock).await?;
+    // A cycle without the cache takes longer, and has the same outcome.
+    Ok(files::on_disk(&cache, cache::inspect).await.unwrap_or(Ok(()))?)
 }
 
 /// Inspects whether the learner database, when it is a file, and the state directory can be written now. Nothing is opened.
@@ -212,14 +198,18 @@ pub fn inspect_disk(config: &Config, exists: bool) -> Result<(), PreflightError>
 ///
 /// # Errors
 /// The first path that cannot be used.
-pub fn inspect_source_locks(config: &Config, state: &DatabaseState) -> Result<(), PreflightError> {
-    Paths::new(config).source_locks(config, state).iter().try_for_each(|path| inspect_lock(path))
+pub async fn inspect_source_locks(config: &Config, state: &DatabaseState) -> Result<(), PreflightError> {
+    for path in Paths::new(config).source_locks(config, state) {
+        inspect_lock(&path).await?;
+    }
+    Ok(())
 }
 
 const STATE_DIRECTORY: &str = "state.directory";
 
-fn inspect_lock(path: &Path) -> Result<(), PreflightError> {
-    lock::inspect(path).map_err(|source| path_error(LOCK_FILE, path, source))
+async fn inspect_lock(path: &Path) -> Result<(), PreflightError> {
+    let inspected = files::on_disk_of(path, lock::inspect).await.map_err(io::Error::from).flatten();
+    inspected.map_err(|source| path_error(LOCK_FILE, path, source))
 }
 
 pub(super) const LOCK_FILE: &str = "the lock file";

@@ -310,17 +310,17 @@ async fn a_disk_of_the_cache_that_hangs_costs_only_time() {
         ("CacheOpened", "the disk does not answer; the next cycle compares with the learner database"),
     ] {
         world.sim.tenant(|tenant| assigned(tenant, 1));
-        let failpoints = format!("CacheDisk=return(200);{step}=pause");
+        let failpoints = format!("DiskAnswer=return(200);{step}=pause");
         let ran = world.run_program_with(&[("FAILPOINTS", &failpoints)], &["sync", "--json"], 0);
         assert_eq!(ran.json()["created"], 1, "{ran:?}");
         assert!(ran.stderr.contains(silent), "{step}: {}", ran.stderr);
     }
     // Nothing else answers there either: no cycle begins, and none keeps the lock.
-    let failpoints = "CacheDisk=return(200);StateInspecting=pause";
+    let failpoints = "DiskAnswer=return(200);StateInspecting=pause";
     let ran = world.run_program_with(&[("FAILPOINTS", failpoints)], &["sync"], 1);
     assert!(ran.stderr.contains("the disk does not answer"), "{}", ran.stderr);
     // The locks are free after each cycle of the daemon.
-    let daemon = world.daemon_with(&[("FAILPOINTS", "CacheDisk=return(200);CacheReading=pause")]).await;
+    let daemon = world.daemon_with(&[("FAILPOINTS", "DiskAnswer=return(200);CacheReading=pause")]).await;
     daemon.logged("waiting next_cycle.at=", 1).await;
     daemon.signal(rustix::process::Signal::USR1);
     daemon.logged("waiting next_cycle.at=", 2).await;

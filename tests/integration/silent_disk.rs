@@ -10,7 +10,7 @@ use crate::world::World;
 #[apply(on_both)]
 async fn a_lock_file_that_does_not_answer_fails_the_cycle_and_stops_nothing_else() {
     let world = World::start(users(2).0).await;
-    let hangs = |points: &str| format!("CacheDisk=return(200);{points}");
+    let hangs = |points: &str| format!("DiskAnswer=return(200);{points}");
     for command in ["sync", "run"] {
         let ran = world.run_program_with(&[("FAILPOINTS", &hangs("LockAcquiring=pause"))], &[command], 1);
         assert!(ran.stderr.contains("cannot use the lock file "), "{ran:?}");
@@ -62,7 +62,7 @@ async fn a_command_that_cannot_take_the_lock_of_a_cycle_fails_and_changes_nothin
     world.run_program(&["sync"], 0);
     let before = world.lasting().await;
     let fails = |command: &[&str]| {
-        let ran = world.run_program_with(&[("FAILPOINTS", "CacheDisk=return(200);LockAcquiring=pause")], command, 1);
+        let ran = world.run_program_with(&[("FAILPOINTS", "DiskAnswer=return(200);LockAcquiring=pause")], command, 1);
         let file = cycle_lock(&world);
         let silent = format!("cannot use the lock file {file}: the disk does not answer");
         assert!(ran.stderr.contains(&silent), "{ran:?}");
@@ -102,7 +102,7 @@ async fn a_lock_that_cannot_be_released_does_not_change_the_end_of_a_command() {
 #[apply(on_both)]
 async fn a_lock_whose_holder_cannot_be_read_keeps_no_command() {
     let world = World::start(users(1).0).await;
-    let reading = ("FAILPOINTS", "CacheDisk=return(200);LockReading=pause");
+    let reading = ("FAILPOINTS", "DiskAnswer=return(200);LockReading=pause");
     let silent = |text: &str| {
         let file = world.path("state/learner-sync.pid");
         let file = file.display();
@@ -118,7 +118,7 @@ async fn a_lock_whose_holder_cannot_be_read_keeps_no_command() {
 }
 
 const RELINK: [&str; 5] = ["approve", "--relink", "--yes", "--expect", "12"];
-const RELEASING: (&str, &str) = ("FAILPOINTS", "CacheDisk=return(200);LockReleasing=pause");
+const RELEASING: (&str, &str) = ("FAILPOINTS", "DiskAnswer=return(200);LockReleasing=pause");
 
 fn cycle_lock(world: &World) -> String {
     world.path(if is_on_postgres() { "state/cycle.lock" } else { "learners.db.lock" }).display().to_string()

@@ -63,7 +63,7 @@ async fn check_tables(context: &Context, learners: &LearnerDatabase, shown: &str
         );
         return Ok(Check::refused(DATABASE, detail, "`learner-sync status` lists the rows with the statements"));
     }
-    preflight::inspect_source_locks(&context.config, &state)?;
+    preflight::inspect_source_locks(&context.config, &state).await?;
     if let Some(encoding) = store.limited_encoding().await {
         let detail = format!("{shown}; its encoding {encoding} lacks most characters");
         let hint = "users whose values contain other characters fail (database-error), and the log shows these characters as \

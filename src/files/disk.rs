@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::directory_of;
 use crate::failpoint::{Limit, limit};
 
-/// How long the disk may take. A million users take seconds, and a comparison without the cache takes about a minute.
+/// How long the disk may take. The cache of a million users takes seconds, and a comparison without the cache about a
+/// minute.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the work of a caller that gives up may have taken without its disk being at fault.
@@ -48,19 +50,29 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     if silent().contains(directory) {
         return Err(DiskFault::Silent);
     }
-    begin(directory, work).await
+    let path = directory.to_owned();
+    begin(directory, move || work(&path)).await
 }
 
-/// Begins `work` on another thread. The future waits for it at most [`TIMEOUT`].
+/// Like [`on_disk`], for work with one file. Its directory is left alone while the disk is silent.
+pub(crate) async fn on_disk_of<T: Send + 'static>(
+    file: &Path,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> Result<T, DiskFault> {
+    let path = file.to_owned();
+    on_disk(place_of(file), move |_| work(&path)).await
+}
+
+/// Begins `work` in `directory` on another thread. The future waits for it at most [`TIMEOUT`].
 fn begin<T: Send + 'static>(
     directory: &Path,
-    work: impl FnOnce(&Path) -> T + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Result<T, DiskFault>> {
     let (path, ended) = (directory.to_owned(), Arc::new(Mutex::new(false)));
     let end = Arc::clone(&ended);
     let owed = Owed { directory, ended, since: Instant::now() };
     let work = tokio::task::spawn_blocking(move || {
-        let done = caught(|| work(&path));
+        let done = caught(work);
         let (mut silent, mut ended) = (silent(), lock(&end));
         *ended = true;
         silent.remove(&path);
@@ -68,7 +80,7 @@ fn begin<T: Send + 'static>(
     });
     async move {
         let _owed = owed;
-        match tokio::time::timeout(limit(Limit::CacheDisk, TIMEOUT), work).await {
+        match tokio::time::timeout(limit(Limit::DiskAnswer, TIMEOUT), work).await {
             Ok(Ok(done)) => done.map_err(DiskFault::Panicked),
             Ok(Err(panic)) => Err(DiskFault::Panicked(panic.to_string())),
             Err(_) => Err(DiskFault::Silent),
@@ -86,22 +98,32 @@ struct Owed<'d> {
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
         let (mut silent, ended) = (silent(), lock(&self.ended));
-        if !*ended && self.since.elapsed() >= limit(Limit::CacheDisk, PATIENCE) {
+        if !*ended && self.since.elapsed() >= limit(Limit::DiskAnswer, PATIENCE) {
             silent.insert(self.directory.to_owned());
         }
     }
 }
 
-/// Like [`on_disk`], for the last work with a file in `directory`, such as closing it. It begins even while the disk is
-/// silent, and is not awaited then: left undone, it would be done on the thread of the caller.
-pub(crate) async fn last_on_disk(directory: &Path, work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
+/// Like [`on_disk_of`], for the last work with a file, such as closing it. It begins even while the disk is silent, and
+/// is not awaited then: left undone, it would be done on the thread of the caller.
+pub(crate) async fn last_on_disk_of(file: &Path, work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
+    let directory = place_of(file);
     let was_silent = silent().contains(directory);
-    let work = begin(directory, |_| work());
+    let work = begin(directory, work);
     if was_silent { Err(DiskFault::Silent) } else { work.await }
 }
 
+/// Advice on a disk that does not answer. `path` is a file or a directory on it.
+pub(crate) fn silent_disk_hint(path: &Path) -> String {
+    format!("check the disk or the network file system of {}", path.display())
+}
+
+fn place_of(file: &Path) -> &Path {
+    directory_of(file).unwrap_or(Path::new("."))
+}
+
 /// The result of `work`, or what it said in its panic.
-pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| format!("it panicked: {}", panic_text(&*panic)))
 }
 
@@ -174,22 +196,24 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_work_on_a_silent_disk_begins_and_is_not_awaited() {
-        let directory = Path::new("/a/disk/that/hangs/at/the/end");
+        let file = Path::new("/a/disk/that/hangs/at/the/end");
+        let directory = directory_of(file).unwrap();
         let (answer, answers) = mpsc::channel::<()>();
         let (begun, last) = mpsc::channel();
         silent().insert(directory.to_owned());
-        let released = last_on_disk(directory, move || {
+        let released = last_on_disk_of(file, move || {
             begun.send(()).unwrap();
             let _ = answers.recv();
         });
         assert_eq!(released.await, Err(DiskFault::Silent));
         last.recv().unwrap();
         assert_eq!(on_disk(directory, |_| 1).await, Err(DiskFault::Silent));
+        assert_eq!(on_disk_of(&directory.join("another"), |_| 1).await, Err(DiskFault::Silent));
         answer.send(()).unwrap();
         while silent().contains(directory) {
             std::thread::yield_now();
         }
-        assert_eq!(last_on_disk(directory, || {}).await, Ok(()));
+        assert_eq!(last_on_disk_of(file, || {}).await, Ok(()));
     }
 
     #[tokio::test]
