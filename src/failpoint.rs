@@ -2,21 +2,21 @@
 //! third time; `1*return(stop)` stops it until SIGCONT, and `pause` stops the thread. `DiskAnswer=return(200)` shortens a
 //! limit of time to 200 ms. Only with the feature `failpoints`, which released programs are built without.
 
-/// Declares the steps and the list of all steps.
+/// Declares the steps, and the list of those of every cycle.
 macro_rules! steps {
-    ($($(#[$meta:meta])* $step:ident,)+) => {
-        /// A step of a cycle. The variants are in the order of the cycle.
+    ({ $($(#[$meta:meta])* $step:ident,)+ } { $($(#[$other_meta:meta])* $other:ident,)+ }) => {
+        /// A step of a cycle, in the order of the cycle, or of other work.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Step { $($(#[$meta])* $step,)+ }
+        pub enum Step { $($(#[$meta])* $step,)+ $($(#[$other_meta])* $other,)+ }
 
         impl Step {
-            /// Every step.
+            /// Every step of a cycle.
             pub const ALL: &'static [Self] = &[$(Self::$step,)+];
         }
     };
 }
 
-steps! {
+steps! {{
     /// The state directory is about to be inspected.
     StateInspecting,
     /// A lock file is about to be opened.
@@ -75,7 +75,10 @@ steps! {
     LockReleasing,
     /// The holder of a lock is about to be read.
     LockReading,
-}
+} {
+    /// A page has its turn to read the learner database.
+    PageReading,
+}}
 
 /// A limit of time that a test can shorten.
 #[derive(Clone, Copy, Debug)]

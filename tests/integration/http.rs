@@ -80,7 +80,12 @@ impl Served {
     }
 
     async fn start_in(world: World) -> Self {
-        let daemon = world.daemon().await;
+        Self::start_with(world, &[]).await
+    }
+
+    /// Like the above, with environment variables.
+    async fn start_with(world: World, environment: &[(&str, &str)]) -> Self {
+        let daemon = world.daemon_with(environment).await;
         daemon.logged("waiting next_cycle.at=", 1).await;
         let address = listening(&daemon, 1).await;
         Self { world, daemon, address }

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::PageState;
 use super::layout::{alert, document, respond};
 use super::query::{RefusedQuery, link};
+use crate::failpoint::{Step, reached};
 use crate::runtime::App;
 use crate::runtime::preflight::PreflightError;
 use crate::runtime::status::with_hint;
@@ -156,6 +157,7 @@ where
     let made = on_own_thread(async move || {
         // Held until the work ends, also when the client has gone.
         let _permit = permit;
+        reached(Step::PageReading);
         let made = tokio::time::timeout(READ_TIMEOUT, make(source)).await;
         made.unwrap_or_else(|_| Err(unanswered()))
     })?;
