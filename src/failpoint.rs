@@ -17,6 +17,8 @@ macro_rules! steps {
 }
 
 steps! {{
+    /// The owner of the state directory is about to be checked.
+    OwnerChecking,
     /// The state directory is about to be inspected.
     StateInspecting,
     /// A lock file is about to be opened.

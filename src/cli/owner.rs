@@ -12,9 +12,11 @@ use rustix::fs::{Access as FileAccess, access};
 
 use super::output::{CONFIGURATION, Failure};
 use crate::config::Config;
+use crate::failpoint::{Step, reached};
 use crate::files;
 use crate::model::shell_word;
 use crate::runtime::Paths;
+use crate::runtime::preflight::on_state_disk;
 use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError, UsedDatabases};
 
 const DATABASE_URL: &str = "learners.database_url";
@@ -35,7 +37,12 @@ pub(super) async fn check_owner_to_create(config: &Config) -> Result<(), Failure
     if let Some(path) = Paths::new(config).database {
         check_database_file(config, &path).await?;
     }
-    let directory = config.state.directory.as_path();
+    let checked = config.clone();
+    on_state_disk(config, move |directory| check_state_directory(&checked, directory)).await?
+}
+
+fn check_state_directory(config: &Config, directory: &Path) -> Result<(), Failure> {
+    reached(Step::OwnerChecking);
     match other_owner(directory) {
         Some(0) if !is_clearly_ours(config) => {
             let what = "and contains no files of learner-sync";

@@ -1,5 +1,6 @@
 //! `learner-sync resync`: signals the running daemon.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use super::sync::exit_code;
 use crate::model::{Outcome, Trigger};
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
+use crate::runtime::preflight::on_state_disk;
 use crate::runtime::status::{RecordPlaces, disk_problem};
 use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, RowRange, Store};
@@ -75,12 +77,14 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         if requested.is_none() && is_paused(&context).await? {
             return Err(failed("provisioning was paused meanwhile, so no cycle will run"));
         }
-        let not_begun = places.read().and_then(|record| record.not_begun);
+        let (places, config) = (places.clone(), context.config.clone());
+        let look = move |_: &Path| (places.read().and_then(|record| record.not_begun), disk_problem(&config, true));
+        let (not_begun, trouble) = on_state_disk(&context.config, look).await?;
         if let Some(found) = not_begun.filter(|found| found.since.is_some_and(|since| since >= now)) {
             return Err(failed(&format!("the daemon cannot begin a cycle: {}", found.reason)));
         }
         // The daemon may be unable to record even that.
-        if let Some(trouble) = disk_problem(&context.config, true).filter(|_| requested.is_none()) {
+        if let Some(trouble) = trouble.filter(|_| requested.is_none()) {
             return Err(failed(&format!("the daemon cannot begin a cycle: {trouble}")));
         }
         if Lock::holder(&path).await.map_err(LockedCycleError::from)?.is_none() {

@@ -16,9 +16,9 @@ use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line,
 use super::{logging, owner};
 use crate::config::{self, Config};
 use crate::model::{ProvisioningState, system_clock};
-use crate::runtime::preflight::PreflightError;
+use crate::runtime::preflight::{PreflightError, on_state_disk};
 use crate::runtime::status::{DatabaseObservation, RecordPlaces, with_hint};
-use crate::runtime::{Paths, learner_database, used_databases};
+use crate::runtime::{learner_database, used_databases};
 use crate::view::StatusView;
 
 /// How often `--watch` looks again.
@@ -122,11 +122,12 @@ async fn live(
     all: bool,
     now: Timestamp,
 ) -> Result<StatusView, Failure> {
-    let paths = Paths::new(config);
-    let record = RecordPlaces::new(&config.path, Some(&paths.state_directory), environment).read();
-    let learners = match (learner_database(config, environment), &record) {
+    let places = RecordPlaces::new(&config.path, Some(&config.state.directory), environment);
+    let record = on_state_disk(config, move |_| places.read()).await?;
+    let learners = match (learner_database(config, environment), record.clone()) {
         (Err(error), Some(record)) => {
-            return Ok(StatusView::recorded(record.clone(), None, Some(error.to_string()), now));
+            let error = error.to_string();
+            return Ok(on_state_disk(config, move |_| StatusView::recorded(record, None, Some(error), now)).await?);
         }
         (learners, _) => learners?,
     };
@@ -134,15 +135,18 @@ async fn live(
     let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
     let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());
     let observed = DatabaseObservation::open(config, learners, has_run, all).await;
+    let viewed = config.clone();
     let DatabaseObservation { summary, overview, holder, store } = match (observed, record.clone()) {
         (Ok(observed), _) => observed,
         (Err(error), None) => return Err(error.into()),
         (Err(error), Some(record)) => {
             let error = with_hint(&PreflightError::from(error));
-            return Ok(StatusView::recorded(record, Some(error), None, now).with_disk(config));
+            let view = move |_: &Path| StatusView::recorded(record, Some(error), None, now).with_disk(&viewed);
+            return Ok(on_state_disk(config, view).await?);
         }
     };
     // Only read, so nothing is lost.
     let _ = store.close().await;
-    Ok(StatusView::live(config, database, record, (summary, overview, holder), now))
+    let found = (summary, overview, holder);
+    Ok(on_state_disk(config, move |_| StatusView::live(&viewed, database, record, found, now)).await?)
 }

@@ -154,15 +154,24 @@ pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Re
 /// The first path that cannot be used.
 pub async fn inspect_state(config: &Config) -> Result<(), PreflightError> {
     let Paths { state_directory, daemon_lock, cache, .. } = Paths::new(config);
-    let creatable = files::on_disk(&state_directory, |directory| {
+    let creatable = on_state_disk(config, |directory| {
         reached(Step::StateInspecting);
         files::check_creatable(directory)
     });
-    let creatable = creatable.await.map_err(io::Error::from).flatten();
-    creatable.map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
+    creatable.await?.map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
     inspect_lock(&daemon_lock).await?;
     // A cycle without the cache takes longer, and has the same outcome.
     Ok(files::on_disk(&cache, cache::inspect).await.unwrap_or(Ok(()))?)
+}
+
+/// Does `work` with the state directory, whose disk may not answer.
+pub(crate) async fn on_state_disk<T: Send + 'static>(
+    config: &Config,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> Result<T, PreflightError> {
+    let directory = &config.state.directory;
+    let done = files::on_disk(directory, work).await;
+    done.map_err(|fault| path_error(STATE_DIRECTORY, directory, fault.into()))
 }
 
 /// Inspects whether the learner database, when it is a file, and the state directory can be written now. Nothing is opened.

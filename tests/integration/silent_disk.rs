@@ -117,6 +117,41 @@ async fn a_lock_whose_holder_cannot_be_read_keeps_no_command() {
     assert!(ran.stderr.contains("check the disk or the network file system of "), "{ran:?}");
 }
 
+#[apply(on_both)]
+async fn a_state_directory_that_does_not_answer_ends_every_command() {
+    let world = World::start(users(1).0).await;
+    world.run_program(&["sync"], 0);
+    let silent = ("FAILPOINTS", "DiskAnswer=return(200);OwnerChecking=pause");
+    let directory = world.path("state").display().to_string();
+    let commands: [&[&str]; 9] = [
+        &["sync"],
+        &["run"],
+        &["plan"],
+        &["pause"],
+        &["resync"],
+        &["log"],
+        &["approve"],
+        &["status"],
+        &["status", "--exit-code"],
+    ];
+    for command in commands {
+        let ran = world.run_program_with(&[silent], command, 1);
+        let message = format!("cannot use state.directory {directory}: the disk does not answer");
+        assert!(ran.stderr.contains(&message), "{ran:?}");
+        let hint = format!("check the disk or the network file system of {directory}");
+        assert!(ran.stderr.contains(&hint), "{ran:?}");
+    }
+    let checked = world.run_program_with(&[silent], &["check"], 1).stdout;
+    assert!(checked.contains("FAIL database") && checked.contains("FAIL state"), "{checked}");
+
+    // The disk is lost while the command runs.
+    for command in [&["status"][..], &["status", "--exit-code"]] {
+        let reading = ("FAILPOINTS", "DiskAnswer=return(200);LockReading=pause");
+        let ran = world.run_program_with(&[reading], command, 1);
+        assert!(ran.stderr.contains(": the disk does not answer"), "{ran:?}");
+    }
+}
+
 const RELINK: [&str; 5] = ["approve", "--relink", "--yes", "--expect", "12"];
 const RELEASING: (&str, &str) = ("FAILPOINTS", "DiskAnswer=return(200);LockReleasing=pause");
 
