@@ -26,6 +26,7 @@ mod user;
 mod values;
 mod words;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -67,8 +68,21 @@ pub fn system_clock() -> jiff::Timestamp {
 }
 
 /// The object id of a user or group in Entra ID: a GUID, printed in lower case.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EntraId(uuid::Uuid);
+
+/// The order of the bytes. One comparison of a number takes a fraction of the time of a call that compares bytes.
+impl Ord for EntraId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_u128().cmp(&other.0.as_u128())
+    }
+}
+
+impl PartialOrd for EntraId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl EntraId {
     /// The sixteen bytes of the GUID, as the cache stores them.
