@@ -98,7 +98,8 @@ pub(super) fn decode(
             linked.push((EntraId::from_bytes(user), entry));
         }
     }
-    let linked = LinkedLearners::from(linked);
+    // A repeated user changes the count.
+    let linked = LinkedLearners::from_unique(linked);
     let is_complete = linked.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
     let compared_at = Timestamp::from_second(manifest.compared_at).ok().filter(|_| is_complete);
     let compared_at = compared_at.ok_or_else(|| unusable(&"entries are missing or changed"))?;

@@ -1,11 +1,12 @@
 //! The linked learners before a cycle: from the cache when it is valid, else from the learner database.
 
+use futures_util::future::join;
 use jiff::Timestamp;
 
 use super::{CycleContext, CycleError, CycleOptions, SingleUser};
 use crate::cache::{self, CacheMiss, CachedLearners, Origin};
 use crate::model::{CycleTime, EntraId, Generation, LinkedLearners};
-use crate::store::CycleId;
+use crate::store::{CycleId, StoreError};
 
 /// The linked learners, and where they come from.
 pub(super) struct LinkedBefore {
@@ -33,12 +34,18 @@ pub(super) async fn read_linked(
     if let Some(path) = cache {
         let text_ids = store.has_text_ids();
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash, text_ids };
-        let recalled = match cycle {
-            Some(_) => cache::recall(path, &origin, time.recorded()).await,
-            None => cache::peek(path, &origin).await,
+        let recall = async {
+            match cycle {
+                Some(_) => cache::recall(path, &origin, time.recorded()).await,
+                None => cache::peek(path, &origin).await,
+            }
         };
+        // The platform may delete learners, which deletes their links as well. Counted while the cache is read.
+        let inspect = async { Ok((store.links_are_readable(source).await?, store.count_linked(source).await?)) };
+        let (recalled, inspected): (_, Result<(bool, u64), StoreError>) = join(recall, inspect).await;
+        let (are_readable, count) = inspected?;
         match recalled {
-            Ok(_) if !store.links_are_readable(source).await? => {
+            Ok(_) if !are_readable => {
                 tracing::warn!("some links cannot be read; comparing with the whole learner database");
             }
             Ok(CachedLearners { mut linked, compared_at }) => {
@@ -62,8 +69,6 @@ pub(super) async fn read_linked(
                     return compare_user(context, source, user, before).await;
                 }
                 let is_due = time.is_due_again(compared_at, rules.full_every);
-                // The platform may delete learners, which deletes their links as well.
-                let count = store.count_linked(source).await?;
                 let is_complete = count == inside && has_same_links;
                 if !is_due && !options.request.full && is_complete {
                     return Ok(LinkedBefore { linked, last_written: None, compared_at: Some(compared_at), generation });

@@ -154,7 +154,7 @@ impl Directory {
         confirmation.unclear = unclear;
         let mut groups = BTreeMap::new();
         let (nothing, leavers) = (&Arc::default(), leavers.clone());
-        let listed_as: ReadRow<(EntraId, &str)> = Arc::new(move |row, _, _| match row.kind {
+        let listed_as: ReadRow<&str> = Arc::new(move |row, _, _| match row.kind {
             RowType::Other(kind) if leavers.contains(&row.id) => Some((row.id, kind)),
             _ => None,
         });

@@ -59,7 +59,7 @@ impl MemberList {
 }
 
 /// The purpose of a list of members beside the members: its rows are assessed on another thread.
-pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &RequestId, &mut Texts) -> Option<T> + Send + Sync>;
+pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &RequestId, &mut Texts) -> Option<(EntraId, T)> + Send + Sync>;
 
 /// Only the members.
 pub(super) fn members_alone() -> ReadRow<()> {
@@ -74,12 +74,13 @@ struct PageMembers {
     rows: usize,
 }
 
-/// Parses a page of members. `read_row` receives each row with an id.
+/// Parses a page of members. `read_row` receives each row with an id. The results are sorted: sorting all users is much
+/// less work then, and this thread is not the only one.
 fn parse_members<T>(
     rows: Rows<'_>,
     selection: &Selection,
     read_row: &ReadRow<T>,
-) -> Result<(PageMembers, Vec<T>), String> {
+) -> Result<(PageMembers, Vec<(EntraId, T)>), String> {
     let (mut page, mut read, mut texts) = (PageMembers::default(), Vec::new(), Texts::default());
     let request_id = rows.request_id;
     for json in rows {
@@ -97,6 +98,8 @@ fn parse_members<T>(
             Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => page.bad_rows += 1,
         }
     }
+    page.users.sort_unstable();
+    read.sort_by_key(|(user, _)| *user);
     Ok((page, read))
 }
 
@@ -117,7 +120,7 @@ impl Directory {
         name: &str,
         selection: &Arc<Selection>,
         read_row: &ReadRow<T>,
-        on_page: impl FnMut(Vec<T>) + Send,
+        on_page: impl FnMut(Vec<(EntraId, T)>) + Send,
     ) -> Result<MemberList, DirectoryError> {
         let what = format!("reading the members of group {group}");
         let Some(list) = self.list_members(&what, group, name, selection, read_row, on_page).await? else {
@@ -146,7 +149,7 @@ impl Directory {
         name: &str,
         selection: &Arc<Selection>,
         read_row: &ReadRow<T>,
-        mut on_page: impl FnMut(Vec<T>) + Send,
+        mut on_page: impl FnMut(Vec<(EntraId, T)>) + Send,
     ) -> Result<Option<MemberList>, DirectoryError> {
         let path = self.members_path(group, selection);
         let (selection, read_row) = (Arc::clone(selection), Arc::clone(read_row));
@@ -162,7 +165,8 @@ impl Directory {
             });
             match listed.await {
                 Ok(()) => {
-                    list.users.sort_unstable();
+                    // Of sorted pages.
+                    list.users.sort();
                     list.users.dedup();
                     list.users.shrink_to_fit();
                     if list.rows == 0 {

@@ -227,7 +227,7 @@ fn read_member<A: Send + 'static>(
     selection: &Arc<Selection>,
     assess: &Assess<A>,
     rows: &Arc<MemberRows>,
-) -> ReadRow<(EntraId, A)> {
+) -> ReadRow<A> {
     let (selection, assess, rows) = (Arc::clone(selection), Arc::clone(assess), Arc::clone(rows));
     let hashed = RandomState::default();
     Arc::new(move |row, request_id, texts| {

@@ -19,6 +19,12 @@ impl<T> ByUser<T> {
         Self { entries: Vec::new(), starts: Vec::new() }
     }
 
+    /// A map of entries of which no two have one user; else any of them counts. Takes half the time of the stable sort.
+    pub fn from_unique(mut entries: Vec<(EntraId, T)>) -> Self {
+        entries.sort_unstable_by_key(|(user, _)| *user);
+        entries.into()
+    }
+
     /// The entry of a user.
     pub fn get(&self, user: &EntraId) -> Option<&T> {
         Some(&self.entries.get(self.position(user).ok()?)?.1)
