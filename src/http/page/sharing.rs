@@ -1,4 +1,5 @@
-//! Answers while a cycle runs: readers of one page share them, and get them at a limited rate.
+//! Readers who ask for a page at the same moment wait for one answer. While a cycle runs, they share it for a second, and
+//! get answers at a limited rate.
 //!
 //! The priority of a reading thread does not help against browsers that load a page again and again: each answer also costs
 //! its connection and its client, which run with the priority of the cycle, on the same machine. An answer that is kept
@@ -47,7 +48,7 @@ impl Sharing {
         Self { record, turns: Arc::new(Semaphore::new(ANSWERS)), kept: Arc::default() }
     }
 
-    /// Otherwise each answer is made for one request: a reader sees at once what a command has changed.
+    /// Otherwise no answer is kept: a reader sees at once what a command has changed.
     fn is_cycle_running(&self) -> bool {
         self.record.borrow().is_cycle_running
     }
@@ -73,13 +74,11 @@ pub(super) async fn pace(State(sharing): State<Sharing>, request: Request, next:
 
 /// Gives a reader the answer that another one waits for, or has just had.
 pub(super) async fn share(State(sharing): State<Sharing>, mut request: Request, next: Next) -> Response {
-    if !sharing.is_cycle_running() {
-        return next.run(request).await;
-    }
     // An answer to HEAD has the body here, and loses it later.
     *request.method_mut() = Method::GET;
     let address = request.uri().to_string();
-    let (answer, is_new) = sharing.kept().answer(&address, Instant::now(), || whole(request, next).boxed().shared());
+    let (is_kept, make) = (sharing.is_cycle_running(), || whole(request, next).boxed().shared());
+    let (answer, is_new) = sharing.kept().answer(&address, is_kept, Instant::now(), make);
     if is_new {
         let sharing = sharing.clone();
         // It shows names of people, and nobody may ask again.
@@ -106,10 +105,17 @@ async fn whole(request: Request, next: Next) -> (Parts, Bytes) {
 struct KeptAnswers(BTreeMap<String, (Instant, SharedAnswer)>);
 
 impl KeptAnswers {
-    /// The answer for `address`, and whether it is new.
-    fn answer(&mut self, address: &str, now: Instant, make: impl FnOnce() -> SharedAnswer) -> (SharedAnswer, bool) {
+    /// The answer for `address`, and whether it is new. One that is complete counts only if it `is_kept`.
+    fn answer(
+        &mut self,
+        address: &str,
+        is_kept: bool,
+        now: Instant,
+        make: impl FnOnce() -> SharedAnswer,
+    ) -> (SharedAnswer, bool) {
         self.expire(now);
-        if let Some((_, answer)) = self.0.get(address) {
+        let found = self.0.get(address).filter(|(_, answer)| is_kept || answer.peek().is_none());
+        if let Some((_, answer)) = found {
             return (answer.clone(), false);
         }
         if self.0.len() >= MAX_KEPT {
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn an_answer_is_shared_for_a_second_from_its_beginning() {
         let (mut kept, begun) = (KeptAnswers::default(), Instant::now());
-        let mut is_new = |address: &str, later: Duration| kept.answer(address, begun + later, answer).1;
+        let mut is_new = |address: &str, later: Duration| kept.answer(address, true, begun + later, answer).1;
         let almost = MAX_AGE - Duration::from_millis(1);
         assert!(is_new("/log", Duration::ZERO) && is_new("/log?status=held", Duration::ZERO));
         assert!(!is_new("/log", almost) && !is_new("/log?status=held", almost));
@@ -149,11 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn between_cycles_an_answer_is_shared_until_it_is_complete() {
+        let (mut kept, begun) = (KeptAnswers::default(), Instant::now());
+        let (first, is_new) = kept.answer("/log", false, begun, answer);
+        assert!(is_new && !kept.answer("/log", false, begun, answer).1);
+        assert!(first.now_or_never().is_some());
+        assert!(kept.answer("/log", false, begun, answer).1);
+    }
+
+    #[test]
     fn the_oldest_of_too_many_answers_leaves() {
         let (mut kept, begun) = (KeptAnswers::default(), Instant::now());
-        for number in 0..100 {
+        for number in 10..100 {
             let later = Duration::from_micros(number);
-            assert!(kept.answer(&format!("/log?cycle={number}"), begun + later, answer).1);
+            assert!(kept.answer(&format!("/log?cycle={number}"), true, begun + later, answer).1);
         }
         let addresses: Vec<&str> = kept.0.keys().map(String::as_str).collect();
         let newest: Vec<String> = (100 - MAX_KEPT..100).map(|number| format!("/log?cycle={number}")).collect();

@@ -45,9 +45,10 @@ async fn a_locked_database_is_a_503_within_seconds_and_the_daemon_shows_what_it_
 async fn at_most_four_pages_are_read_at_a_time() {
     let world = World::start(users(1).0).await;
     world.configure(&page_with_token(&world));
-    // A page that has its turn keeps it.
+    // A page that has its turn keeps it. The readers of one address would wait for the same page.
     let served = Served::start_with(world, &[("FAILPOINTS", "PageReading=pause")]).await;
-    let readers: Vec<JoinHandle<Answer>> = (0..READERS).map(|_| load(&served, "/log")).collect();
+    let readers: Vec<JoinHandle<Answer>> =
+        (0..READERS).map(|reader| load(&served, &format!("/log?cycle={reader}"))).collect();
     while !readers.iter().all(JoinHandle::is_finished) {
         assert_eq!(served.page("/healthz").status, 200);
         tokio::time::sleep(Duration::from_millis(20)).await;

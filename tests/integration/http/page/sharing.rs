@@ -1,4 +1,4 @@
-//! Readers while a cycle runs: they share answers, which are at most a second old.
+//! Readers of one page share answers, which are at most a second old while a cycle runs, and otherwise new.
 
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -42,6 +42,20 @@ fn load(served: &Served, path: &str, times: usize) -> JoinHandle<Vec<Answer>> {
 
 fn answers(readers: Vec<JoinHandle<Vec<Answer>>>) -> Vec<Answer> {
     readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn readers_who_ask_at_the_same_moment_wait_for_one_reading() {
+    let world = World::start(users(1).0).await;
+    world.configure(&page_with_token(&world));
+    // A page that has its turn keeps it, so that as many readings would have none.
+    let served = Served::start_with(world, &[("FAILPOINTS", "PageReading=pause")]).await;
+    let readers = (0..READERS).map(|_| load(&served, "/log", 1)).collect();
+    for answer in answers(readers) {
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains("its disk does not answer"), "{}", answer.body);
+    }
+    served.daemon.stop().await;
 }
 
 #[apply(on_both)]
