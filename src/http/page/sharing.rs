@@ -1,5 +1,5 @@
-//! Readers who ask for a page at the same moment wait for one answer. While a cycle runs, they share it for a second, and
-//! get answers at a limited rate.
+//! Readers get answers at a limited rate, and all who ask for a page at the same moment wait for one answer. While a cycle
+//! runs, they share it for a second.
 //!
 //! The priority of a reading thread does not help against browsers that load a page again and again: each answer also costs
 //! its connection and its client, which run with the priority of the cycle, on the same machine. An answer that is kept
@@ -24,8 +24,9 @@ use crate::runtime::status::StatusRecord;
 
 /// How long an answer is shared, from the moment at which it was begun.
 const MAX_AGE: Duration = Duration::from_secs(1);
-/// How many answers are given in each [`INTERVAL`]. A reader waits only where others load pages again and again.
-const ANSWERS: usize = 8;
+/// How many answers begin in each [`INTERVAL`], also between cycles: the next one may begin at any time. A reader waits only
+/// where others load pages again and again.
+const ANSWERS: usize = 4;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How many answers are kept.
 const MAX_KEPT: usize = 16;
@@ -61,9 +62,7 @@ impl Sharing {
 /// Limits the rate of all answers.
 pub(super) async fn pace(State(sharing): State<Sharing>, request: Request, next: Next) -> Response {
     // The semaphore is never closed.
-    if sharing.is_cycle_running()
-        && let Ok(turn) = Arc::clone(&sharing.turns).acquire_owned().await
-    {
+    if let Ok(turn) = Arc::clone(&sharing.turns).acquire_owned().await {
         tokio::spawn(async move {
             tokio::time::sleep(INTERVAL).await;
             drop(turn);
