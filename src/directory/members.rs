@@ -74,8 +74,8 @@ struct PageMembers {
     rows: usize,
 }
 
-/// Parses a page of members. `read_row` receives each row with an id. The results are sorted: sorting all users is much
-/// less work then, and this thread is not the only one.
+/// Parses a page of members. `read_row` receives each row with an id. The results are sorted here, where several threads
+/// work: merging sorted pages is the smaller part of the work, and is left to one thread.
 fn parse_members<T>(
     rows: Rows<'_>,
     selection: &Selection,
@@ -165,7 +165,7 @@ impl Directory {
             });
             match listed.await {
                 Ok(()) => {
-                    // Of sorted pages.
+                    // The stable sort merges sorted pages.
                     list.users.sort();
                     list.users.dedup();
                     list.users.shrink_to_fit();
