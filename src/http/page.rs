@@ -1,9 +1,9 @@
 //! The status page: what `status`, `log` and `mapping check` show, for a browser. It reads and changes nothing; where
 //! something is to be done, it names the command.
 //!
-//! Each answer opens the learner database for itself, reads it within a few seconds, and closes it. `reader` limits how
-//! many do so at a time, `sharing` how often while a cycle runs; `query` reads the parameters, `layout` has what all pages
-//! share, and each other module has one page.
+//! For an answer, `reader` opens the learner database, reads it within a few seconds, and closes it, for a few answers at a
+//! time; `sharing` gives an answer to several readers and limits the rate. `query` reads the parameters, `layout` has what
+//! all pages share, and each other module has one page.
 
 mod csv;
 mod cycles;

@@ -2,8 +2,8 @@
 //! runs, they share it for a second.
 //!
 //! The priority of a reading thread does not help against browsers that load a page again and again: each answer also costs
-//! its connection and its client, which run with the priority of the cycle, on the same machine. An answer that is kept
-//! would only let them ask faster.
+//! its connection and its client, which run with the priority of the cycle, on the same machine. Keeping answers is not
+//! enough: a browser that has its answer sooner asks again sooner.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,13 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::http::response::Parts;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::reader::PageError;
 use crate::runtime::status::StatusRecord;
 
 /// How long an answer is shared, from the moment at which it was begun.
@@ -76,7 +77,12 @@ pub(super) async fn share(State(sharing): State<Sharing>, mut request: Request, 
     // An answer to HEAD has the body here, and loses it later.
     *request.method_mut() = Method::GET;
     let address = request.uri().to_string();
-    let (is_kept, make) = (sharing.is_cycle_running(), || whole(request, next).boxed().shared());
+    // A task, because one that waits for its turn takes it, and would keep it after all readers have gone.
+    let make = || {
+        let made = tokio::spawn(whole(request, next));
+        async { made.await.unwrap_or_else(|_| panicked()) }.boxed().shared()
+    };
+    let is_kept = sharing.is_cycle_running();
     let (answer, is_new) = sharing.kept().answer(&address, is_kept, Instant::now(), make);
     if is_new {
         let sharing = sharing.clone();
@@ -97,6 +103,11 @@ async fn whole(request: Request, next: Next) -> (Parts, Bytes) {
     let (parts, body) = next.run(request).await.into_parts();
     // A page is in memory as a whole, so that reading it cannot fail.
     (parts, to_bytes(body, usize::MAX).await.unwrap_or_default())
+}
+
+fn panicked() -> (Parts, Bytes) {
+    let (parts, _) = PageError::Panicked.into_response().into_parts();
+    (parts, Bytes::new())
 }
 
 /// The answers by address.
