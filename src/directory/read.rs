@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use futures_util::TryStreamExt as _;
@@ -25,19 +25,12 @@ use crate::model::{APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Route, Routes, Selecti
 /// The lists of members, and what their rows say.
 struct GroupReads {
     lists: BTreeMap<EntraId, MemberList>,
-    rows: Arc<MemberRows>,
+    rows: MemberRows,
 }
 
 /// The rows of members in all lists. They are read on several threads, and each user is assessed at the first complete row.
 #[derive(Default)]
 struct MemberRows {
-    /// By the last byte of the user's id, so that the threads rarely wait for each other.
-    parts: [Mutex<PartOfRows>; 32],
-}
-
-/// The rows of some users.
-#[derive(Default)]
-struct PartOfRows {
     /// The users with a complete row, and the hash of the first one.
     #[expect(clippy::disallowed_types, reason = "searched for each row, and never listed")]
     complete: HashMap<EntraId, u64, RandomState>,
@@ -121,7 +114,7 @@ impl Directory {
     ) -> Result<GroupReads, DirectoryError> {
         // Role names need all groups, so with roles no member row is complete yet.
         let with_rows = selection.position(APP_ROLE_ASSIGNMENTS).is_none();
-        let rows = Arc::new(MemberRows::default());
+        let rows = Arc::new(Mutex::new(MemberRows::default()));
         let read_row = &read_member(selection, assess, &rows);
         // One task reads all groups, so the lock is always free.
         let on_user = &Mutex::new(on_user);
@@ -147,6 +140,7 @@ impl Directory {
             lists.insert(group, members);
         }
         drop(reads);
+        let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(GroupReads { lists, rows })
     }
 
@@ -199,8 +193,10 @@ impl GroupReads {
     /// The users whose account is still to be read. After a restarted list, there may be rows of users who are in no list any
     /// more. The snapshot does not contain them, so `Desired` drops them.
     fn open(&self, users: &ByUser<u32>) -> Vec<EntraId> {
-        let open: Vec<EntraId> = users.keys().filter(|id| self.rows.is_open(id)).copied().collect();
-        tracing::debug!(users = users.len(), direct = open.len(), "lists read");
+        let MemberRows { complete, reread } = &self.rows;
+        let open: Vec<EntraId> =
+            users.keys().filter(|id| !complete.contains_key(id) || reread.contains(id)).copied().collect();
+        tracing::debug!(users = users.len(), direct = open.len(), reread = reread.len(), "lists read");
         open
     }
 
@@ -226,7 +222,7 @@ fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (
 fn read_member<A: Send + 'static>(
     selection: &Arc<Selection>,
     assess: &Assess<A>,
-    rows: &Arc<MemberRows>,
+    rows: &Arc<Mutex<MemberRows>>,
 ) -> ReadRow<A> {
     let (selection, assess, rows) = (Arc::clone(selection), Arc::clone(assess), Arc::clone(rows));
     let hashed = RandomState::default();
@@ -239,7 +235,7 @@ fn read_member<A: Send + 'static>(
         let is_oversized = problem.as_ref().is_some_and(|problem| problem.is_oversized);
         let is_complete = *kind != RowType::Unknown && problem.is_none() && values.iter().all(Option::is_some);
         let hash = (is_complete || is_oversized).then(|| hashed.hash_one((kind, values)));
-        if !rows.part(&user).add(user, hash) {
+        if !rows.lock().unwrap_or_else(PoisonError::into_inner).add(user, hash) {
             return None;
         }
         let read = read_account(row, &selection, request_id);
@@ -250,19 +246,6 @@ fn read_member<A: Send + 'static>(
 }
 
 impl MemberRows {
-    fn part(&self, user: &EntraId) -> MutexGuard<'_, PartOfRows> {
-        let [.., last] = *user.as_bytes();
-        self.parts[usize::from(last) % self.parts.len()].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the account of a user is still to be read.
-    fn is_open(&self, user: &EntraId) -> bool {
-        let PartOfRows { complete, reread } = &*self.part(user);
-        !complete.contains_key(user) || reread.contains(user)
-    }
-}
-
-impl PartOfRows {
     /// Adds a row with its hash, if it is complete. Returns whether it is the first complete row of the user.
     fn add(&mut self, user: EntraId, hash: Option<u64>) -> bool {
         let Some(hash) = hash else {
