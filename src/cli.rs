@@ -42,8 +42,8 @@ use self::output::{Failure, FailureDocument};
 use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
+use crate::runtime::learner_database;
 use crate::runtime::status::{RecordPlaces, notify_daemon};
-use crate::runtime::{learner_database, used_databases};
 use crate::store::{Access, LearnerDatabase, Store};
 
 /// The threads that wait for requests and signals.
@@ -127,7 +127,7 @@ impl Context {
     }
 
     async fn check_owner(&self) -> Result<(), Failure> {
-        owner::check_owner(&self.config, &used_databases(&self.config, &self.environment)).await
+        owner::check_owner(&self.config, &self.environment).await
     }
 
     /// Opens the learner database to write, unless it has an older schema: only a cycle migrates it.

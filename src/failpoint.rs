@@ -17,10 +17,6 @@ macro_rules! steps {
 }
 
 steps! {{
-    /// The owner of the state directory is about to be checked.
-    OwnerChecking,
-    /// The state directory is about to be inspected.
-    StateInspecting,
     /// A lock file is about to be opened.
     LockAcquiring,
     /// No other process can run a cycle now.
@@ -80,6 +76,10 @@ steps! {{
 } {
     /// A page has its turn to read the learner database.
     PageReading,
+    /// Something in the state directory is about to be read.
+    StateReading,
+    /// The file of the learner database is about to be looked at.
+    DatabaseReading,
 }}
 
 /// A limit of time that a test can shorten.

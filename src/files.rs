@@ -17,7 +17,7 @@ use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use rustix::io::Errno;
 
 pub(crate) use self::create::{create_new, replace_document};
-pub(crate) use self::disk::{DiskFault, caught, last_on_disk_of, on_disk, on_disk_of, silent_disk_hint};
+pub(crate) use self::disk::{DiskFault, caught, is_silent, last_on_disk_of, on_disk, on_disk_of, silent_disk_hint};
 pub use self::pem::PemFile;
 pub(crate) use self::pem::{PemBlock, converting};
 pub(crate) use self::regular::{

@@ -3,6 +3,7 @@
 //!
 //! A path may be mistyped, so no hint changes the owner of files that are not clearly ours.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +13,10 @@ use rustix::fs::{Access as FileAccess, access};
 
 use super::output::{CONFIGURATION, Failure};
 use crate::config::Config;
-use crate::failpoint::{Step, reached};
 use crate::files;
 use crate::model::shell_word;
-use crate::runtime::Paths;
-use crate::runtime::preflight::on_state_disk;
+use crate::runtime::preflight::{on_database_disk, on_state_disk};
+use crate::runtime::{Paths, used_databases};
 use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError, UsedDatabases};
 
 const DATABASE_URL: &str = "learners.database_url";
@@ -25,24 +25,36 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Refuses a learner database or state directory of another user. A lost database is reported when it is opened: until its
 /// disk is mounted again, root may own the directory in its place.
-pub(super) async fn check_owner(config: &Config, used: &UsedDatabases) -> Result<(), Failure> {
-    match Paths::new(config).database {
-        Some(path) if used.has_lost(&path) => Ok(()),
-        Some(_) | None => check_owner_to_create(config).await,
-    }
+pub(super) async fn check_owner(config: &Config, environment: &BTreeMap<String, String>) -> Result<(), Failure> {
+    check_owners(config, Some(used_databases(config, environment))).await
 }
 
 /// Like [`check_owner`], for a command that creates a lost database again.
 pub(super) async fn check_owner_to_create(config: &Config) -> Result<(), Failure> {
-    if let Some(path) = Paths::new(config).database {
-        check_database_file(config, &path).await?;
-    }
+    check_owners(config, None).await
+}
+
+async fn check_owners(config: &Config, used: Option<UsedDatabases>) -> Result<(), Failure> {
+    // First, because a lost database is looked up in this directory.
     let checked = config.clone();
-    on_state_disk(config, move |directory| check_state_directory(&checked, directory)).await?
+    let state = on_state_disk(config, move |directory| check_state_directory(&checked, directory)).await?;
+    let checked = config.clone();
+    let other = on_database_disk(config, move |path| {
+        let is_lost = used.is_some_and(|used| used.has_lost(path));
+        (!is_lost)
+            .then(|| other_database_owner(&checked, path).map(|owner| owner.map(|owner| (path.to_owned(), owner))))
+    });
+    match other.await? {
+        None => state,
+        Some(None) => Ok(()),
+        Some(Some(other)) => match other? {
+            None => state,
+            Some((path, owner)) => Err(database_belongs_to(config, &path, owner).await),
+        },
+    }
 }
 
 fn check_state_directory(config: &Config, directory: &Path) -> Result<(), Failure> {
-    reached(Step::OwnerChecking);
     match other_owner(directory) {
         Some(0) if !is_clearly_ours(config) => {
             let what = "and contains no files of learner-sync";
@@ -53,29 +65,35 @@ fn check_state_directory(config: &Config, directory: &Path) -> Result<(), Failur
     }
 }
 
-async fn check_database_file(config: &Config, path: &Path) -> Result<(), Failure> {
-    let Some(owner) = other_owner(path) else { return check_parent_directory(config, path) };
+/// The owner of the learner database, unless it is the present user.
+fn other_database_owner(config: &Config, path: &Path) -> Result<Option<u32>, Failure> {
+    let Some(owner) = other_owner(path) else { return check_parent_directory(config, path).map(|()| None) };
     match is_database(path) {
-        Ok(true) => {}
-        Ok(false) => return Err(StoreError::NotADatabase { path: path.to_owned() }.into()),
+        Ok(true) => Ok(Some(owner)),
+        Ok(false) => Err(StoreError::NotADatabase { path: path.to_owned() }.into()),
         // The owner can read it, and sudo does no harm.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && owner != 0 => {}
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && owner != 0 => Ok(Some(owner)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let what = format!("{} cannot read it to check that it is a learner database", user_name(me()));
-            return Err(perhaps_mistyped(DATABASE_URL, format!("{} belongs to root, and {what}", path.display())));
+            Err(perhaps_mistyped(DATABASE_URL, format!("{} belongs to root, and {what}", path.display())))
         }
         Err(source) => {
             let error = StoreError::CannotOpen { path: path.to_owned(), source: source.into() };
-            return Err(Failure { hint: Some(format!("name another file in {DATABASE_URL}")), ..error.into() });
+            Err(Failure { hint: Some(format!("name another file in {DATABASE_URL}")), ..error.into() })
         }
     }
+}
+
+async fn database_belongs_to(config: &Config, path: &Path, owner: u32) -> Failure {
     if owner == 0 {
         // Other programs have databases too.
         let place = DatabaseLocation::File(path.to_owned());
         let database = LearnerDatabase { place, table: config.learners.table.clone(), used: None };
-        Store::inspect(database, Access::ReadOnly).await?;
+        if let Err(error) = Store::inspect(database, Access::ReadOnly).await {
+            return error.into();
+        }
     }
-    Err(belongs_to(config, path, owner))
+    belongs_to(config, path, owner)
 }
 
 /// Refuses a missing database whose directory belongs to another user.

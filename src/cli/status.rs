@@ -16,9 +16,9 @@ use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line,
 use super::{logging, owner};
 use crate::config::{self, Config};
 use crate::model::{ProvisioningState, system_clock};
+use crate::runtime::learner_database;
 use crate::runtime::preflight::{PreflightError, on_state_disk};
 use crate::runtime::status::{DatabaseObservation, RecordPlaces, with_hint};
-use crate::runtime::{learner_database, used_databases};
 use crate::view::StatusView;
 
 /// How often `--watch` looks again.
@@ -101,7 +101,7 @@ async fn read(path: &Path, environment: &BTreeMap<String, String>, all: bool) ->
     match config::load(path, environment) {
         Ok(config) => {
             logging::start_once(&config)?;
-            owner::check_owner(&config, &used_databases(&config, environment)).await?;
+            owner::check_owner(&config, environment).await?;
             live(&config, environment, all, now).await
         }
         Err(error) => {

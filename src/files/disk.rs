@@ -118,6 +118,11 @@ pub(crate) fn silent_disk_hint(path: &Path) -> String {
     format!("check the disk or the network file system of {}", path.display())
 }
 
+/// Whether the disk of `file` still owes an answer.
+pub(crate) fn is_silent(file: &Path) -> bool {
+    silent().contains(place_of(file))
+}
+
 fn place_of(file: &Path) -> &Path {
     directory_of(file).unwrap_or(Path::new("."))
 }

@@ -226,19 +226,20 @@ pub fn learner_database(
     Ok(LearnerDatabase { place, table: config.learners.table.clone(), used })
 }
 
-/// What is known of earlier cycles in the learner database, without opening it.
+/// What is known of earlier cycles in the learner database, without opening it. Nothing is read before it is needed.
 pub fn used_databases(config: &Config, environment: &BTreeMap<String, String>) -> UsedDatabases {
     let directory = &config.state.directory;
-    let used = UsedDatabases::in_directory(directory);
-    if let DatabaseConfig::Sqlite { path } = &config.learners.database
-        && let Some(record) = RecordPlaces::new(&config.path, Some(directory), environment).read()
-        && record.database == path.display().to_string()
-        && let Some(summary) = record.summary
-        && (summary.last_success.is_some() || summary.last_cycle.as_ref().is_some_and(CycleNumbers::is_complete))
-    {
-        used.note();
-    }
-    used
+    let places = RecordPlaces::new(&config.path, Some(directory), environment);
+    let database = match &config.learners.database {
+        DatabaseConfig::Sqlite { path } => Some(path.display().to_string()),
+        DatabaseConfig::Postgres { .. } => None,
+    };
+    UsedDatabases::in_directory(directory, move || {
+        let record = places.read().filter(|record| database.as_ref() == Some(&record.database));
+        record.and_then(|record| record.summary).is_some_and(|summary| {
+            summary.last_success.is_some() || summary.last_cycle.as_ref().is_some_and(CycleNumbers::is_complete)
+        })
+    })
 }
 
 /// The source of this configuration, as far as it is known without asking Graph.

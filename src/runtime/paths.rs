@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DatabaseConfig};
-use crate::files::{beside, directory_of};
+use crate::files::{beside, directory_of, is_silent};
 use crate::model::{EntraId, LockHolder};
 use crate::runtime::lock::{Lock, LockError};
 use crate::store::DatabaseState;
@@ -84,6 +84,10 @@ impl Paths {
 
 /// The path without symbolic links: two configurations may reach one file in different ways.
 fn canonical(path: &Path) -> PathBuf {
+    // The next work with the path reports the disk.
+    if is_silent(path) {
+        return path.to_owned();
+    }
     let in_directory = || {
         let directory = directory_of(path).unwrap_or(Path::new("."));
         Some(directory.canonicalize().ok()?.join(path.file_name()?))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::lock;
 use super::paths::Paths;
 use crate::cache::{self, CacheRefused};
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::failpoint::{Step, reached};
 use crate::files;
 use crate::store::{Access, DatabaseState, Inspected, LearnerDatabase, Store, StoreError};
@@ -143,6 +143,8 @@ async fn create_directory(what: &'static str, directory: &Path) -> Result<(), Pr
 /// # Errors
 /// The first path that cannot be used.
 pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Result<Inspected, PreflightError> {
+    // SQLite and its inspection wait for the disk as long as it takes.
+    on_database_disk(config, Path::exists).await?;
     let database = Store::inspect(learners, Access::ReadWrite).await?;
     inspect_lock(&Paths::new(config).cycle_lock).await?;
     Ok(database)
@@ -154,11 +156,8 @@ pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Re
 /// The first path that cannot be used.
 pub async fn inspect_state(config: &Config) -> Result<(), PreflightError> {
     let Paths { state_directory, daemon_lock, cache, .. } = Paths::new(config);
-    let creatable = on_state_disk(config, |directory| {
-        reached(Step::StateInspecting);
-        files::check_creatable(directory)
-    });
-    creatable.await?.map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
+    let creatable = on_state_disk(config, files::check_creatable).await?;
+    creatable.map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
     inspect_lock(&daemon_lock).await?;
     // A cycle without the cache takes longer, and has the same outcome.
     Ok(files::on_disk(&cache, cache::inspect).await.unwrap_or(Ok(()))?)
@@ -170,8 +169,26 @@ pub(crate) async fn on_state_disk<T: Send + 'static>(
     work: impl FnOnce(&Path) -> T + Send + 'static,
 ) -> Result<T, PreflightError> {
     let directory = &config.state.directory;
-    let done = files::on_disk(directory, work).await;
+    let done = files::on_disk(directory, |directory| {
+        reached(Step::StateReading);
+        work(directory)
+    });
+    let done = done.await;
     done.map_err(|fault| path_error(STATE_DIRECTORY, directory, fault.into()))
+}
+
+/// Does `work` with the file of the learner database, whose disk may not answer; `None` when a server holds the learners.
+pub(crate) async fn on_database_disk<T: Send + 'static>(
+    config: &Config,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> Result<Option<T>, PreflightError> {
+    let DatabaseConfig::Sqlite { path } = &config.learners.database else { return Ok(None) };
+    let done = files::on_disk_of(path, |path| {
+        reached(Step::DatabaseReading);
+        work(path)
+    });
+    let done = done.await.map(Some);
+    done.map_err(|fault| path_error(LEARNER_DATABASE, path, fault.into()))
 }
 
 /// Inspects whether the learner database, when it is a file, and the state directory can be written now. Nothing is opened.
@@ -197,7 +214,7 @@ pub fn inspect_disk(config: &Config, exists: bool) -> Result<(), PreflightError>
         }
         if files::disk_is_full(&path) {
             let full = io::Error::new(io::ErrorKind::StorageFull, "the disk is full");
-            return Err(path_error("the learner database", &path, full));
+            return Err(path_error(LEARNER_DATABASE, &path, full));
         }
     }
     files::check_creatable(&state_directory).map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))
@@ -215,6 +232,7 @@ pub async fn inspect_source_locks(config: &Config, state: &DatabaseState) -> Res
 }
 
 const STATE_DIRECTORY: &str = "state.directory";
+const LEARNER_DATABASE: &str = "the learner database";
 
 async fn inspect_lock(path: &Path) -> Result<(), PreflightError> {
     let inspected = files::on_disk_of(path, lock::inspect).await.map_err(io::Error::from).flatten();

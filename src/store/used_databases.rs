@@ -9,6 +9,7 @@
 //!   record has the fact, it counts as well: the disk of both directories may be the missing one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,11 +25,19 @@ use crate::files::{self, MAX_DOCUMENT};
 const FILE: &str = "used-databases.json";
 
 /// The SQLite files in which a cycle has completed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct UsedDatabases {
     file: PathBuf,
     /// Whether this process knows without the file that the configured database is in use.
     is_known: Arc<AtomicBool>,
+    /// Whether another source says so. It is asked only when a file is lost: it may be on a disk that does not answer.
+    other: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for UsedDatabases {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("UsedDatabases").field(&self.file).finish()
+    }
 }
 
 /// The content of the file.
@@ -39,14 +48,22 @@ struct UseRecord {
 }
 
 impl UsedDatabases {
-    /// The record in a state directory, of which nothing has to exist.
-    pub fn in_directory(state_directory: &Path) -> Self {
-        Self { file: state_directory.join(FILE), is_known: Arc::default() }
+    /// The record in a state directory, of which nothing has to exist. `other` knows from another source whether the
+    /// configured database is in use.
+    pub fn in_directory(state_directory: &Path, other: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { file: state_directory.join(FILE), is_known: Arc::default(), other: Arc::new(other) }
     }
 
     /// Notes that the configured database is in use, from another source than the file.
     pub fn note(&self) {
         self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    fn is_known(&self) -> bool {
+        if !self.is_known.load(Ordering::Relaxed) && (self.other)() {
+            self.note();
+        }
+        self.is_known.load(Ordering::Relaxed)
     }
 
     /// Records that a cycle has completed in the file `database`. The state directory exists.
@@ -79,7 +96,7 @@ impl UsedDatabases {
         }
         let record =
             self.read().map_err(|source| StoreError::CannotOpen { path: self.file.clone(), source: source.into() })?;
-        match self.is_known.load(Ordering::Relaxed) || record.databases.contains_key(path) {
+        match self.is_known() || record.databases.contains_key(path) {
             true => Err(StoreError::Vanished { path: path.to_owned() }),
             false => Ok(()),
         }
@@ -104,13 +121,13 @@ mod tests {
     fn only_a_used_file_is_lost_and_only_while_it_is_missing_or_empty() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let used = UsedDatabases::in_directory(directory.path());
+        let used = UsedDatabases::in_directory(directory.path(), || false);
         let since: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         assert!(used.check(&path("learners.db")).is_ok());
         used.record(&path("learners.db"), since).unwrap();
 
         // Another process has only the file.
-        let later = UsedDatabases::in_directory(directory.path());
+        let later = UsedDatabases::in_directory(directory.path(), || false);
         assert!(!later.has_lost(&path("other.db")));
         assert!(later.has_lost(&path("learners.db")));
         std::fs::write(path("learners.db"), "").unwrap();
@@ -125,5 +142,6 @@ mod tests {
         std::fs::remove_file(path(FILE)).unwrap();
         assert!(!later.has_lost(&path("learners.db")));
         assert!(used.has_lost(&path("learners.db")), "this process knows it");
+        assert!(UsedDatabases::in_directory(directory.path(), || true).has_lost(&path("learners.db")));
     }
 }

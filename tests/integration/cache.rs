@@ -316,7 +316,7 @@ async fn a_disk_of_the_cache_that_hangs_costs_only_time() {
         assert!(ran.stderr.contains(silent), "{step}: {}", ran.stderr);
     }
     // Nothing else answers there either: no cycle begins, and none keeps the lock.
-    let failpoints = "DiskAnswer=return(200);StateInspecting=pause";
+    let failpoints = "DiskAnswer=return(200);StateReading=1*off->pause";
     let ran = world.run_program_with(&[("FAILPOINTS", failpoints)], &["sync"], 1);
     assert!(ran.stderr.contains("the disk does not answer"), "{}", ran.stderr);
     // The locks are free after each cycle of the daemon.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Situation, StatusSummary};
 use crate::config::RecordedSettings;
+use crate::failpoint::{Step, reached};
 use crate::files::{self, MAX_DOCUMENT, directory_of};
 use crate::model::{DaemonFacts, Finding, LockHolder, StateReport};
 use crate::runtime::lock::Lock;
@@ -146,7 +147,11 @@ impl StatusRecord {
 
 /// Where the record of a configuration can be, the best place first.
 #[derive(Clone, Debug)]
-pub struct RecordPlaces(Vec<PathBuf>);
+pub struct RecordPlaces {
+    /// The places that the next boot empties.
+    runtime: Vec<PathBuf>,
+    state: Option<PathBuf>,
+}
 
 impl RecordPlaces {
     /// The places for the configuration file `config`.
@@ -154,9 +159,11 @@ impl RecordPlaces {
         let given = environment.get("RUNTIME_DIRECTORY");
         let given = given.and_then(|list| list.split(':').next()).filter(|path| !path.is_empty()).map(PathBuf::from);
         let runtime = PathBuf::from(RUNTIME_DIRECTORY);
-        let directories = given.into_iter().chain([runtime]).chain(state_directory.map(Path::to_owned));
         let name = record_name(config);
-        Self(directories.map(|directory| directory.join(&name)).collect())
+        Self {
+            runtime: given.into_iter().chain([runtime]).map(|directory| directory.join(&name)).collect(),
+            state: state_directory.map(|directory| directory.join(&name)),
+        }
     }
 
     /// Writes the record as a whole to the first place that takes it.
@@ -166,7 +173,7 @@ impl RecordPlaces {
     pub fn write(&self, record: &StatusRecord) -> io::Result<()> {
         let content = serde_json::to_vec_pretty(record)?;
         let mut written = Err(io::Error::from(io::ErrorKind::NotFound));
-        for path in self.0.iter().filter(|path| directory_of(path).is_some_and(Path::is_dir)) {
+        for path in self.runtime.iter().chain(&self.state).filter(|path| directory_of(path).is_some_and(Path::is_dir)) {
             written = files::replace_own(path, &content);
             if written.is_ok() {
                 break;
@@ -177,12 +184,13 @@ impl RecordPlaces {
 
     /// The latest record; `None` when there is none that can be read.
     pub fn read(&self) -> Option<StatusRecord> {
+        reached(Step::StateReading);
         let read = |path: &PathBuf| {
             let text = files::read_text(path, MAX_DOCUMENT).ok()?;
             let record: StatusRecord = serde_json::from_str(&text).ok()?;
             (record.version == VERSION).then_some(record)
         };
-        self.0.iter().filter_map(read).max_by_key(|record| record.written_at)
+        self.runtime.iter().chain(&self.state).filter_map(read).max_by_key(|record| record.written_at)
     }
 }
 
