@@ -8,8 +8,6 @@ mod messages;
 mod sandbox;
 mod unit;
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -22,7 +20,6 @@ use self::unit::unit_checks;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print_json, print_labelled, print_sentences, shown};
 use crate::model::{Clock, ProvisioningState, chain};
-use crate::runtime::preflight::on_state_disk;
 use crate::runtime::status::RecordPlaces;
 use crate::runtime::{App, preflight};
 
@@ -66,10 +63,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     // None when the state directory is usable.
     let unusable_state = preflight::inspect_state(&context.config).await.err();
     checks.extend(unusable_state.map(|error| Check::failed("state", &error, error.hint())));
-    let config = context.config.clone();
-    let of_disk = move |_: &Path| [disk_checks(&config), exposure_checks(&config)].concat();
-    // A disk that does not answer has failed a check already.
-    checks.extend(on_state_disk(&context.config, of_disk).await.unwrap_or_default());
+    checks.extend(disk_checks(&context.config).await);
+    checks.extend(exposure_checks(&context.config).await);
     checks.extend(unit_checks(&context.config).await);
     match App::new(context.config, &context.environment, clock) {
         Ok(app) => {

@@ -38,11 +38,16 @@ impl Paths {
                 Some(path) => beside(&canonical(path), ".lock"),
                 None => state_directory.join("cycle.lock"),
             },
-            daemon_lock: state_directory.join("learner-sync.pid"),
+            daemon_lock: Self::daemon_lock_in(&state_directory),
             cache: state_directory.join("cache"),
             database,
             state_directory,
         }
+    }
+
+    /// The lock and pid file of the daemon in a state directory.
+    pub(super) fn daemon_lock_in(state_directory: &Path) -> PathBuf {
+        state_directory.join("learner-sync.pid")
     }
 
     /// The locks that keep two daemons for one application on one database apart, whatever their state directories.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::words::{local_time, shown};
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::cycle::ends_soon;
 use crate::model::{
     ClockFinding, DaemonPlace, Finding, LockHolder, ProvisioningState, Route, Routes, StateReport, UnreadableRow,
@@ -14,7 +14,7 @@ use crate::plan::Counts;
 use crate::runtime::lock::Lock;
 use crate::runtime::status::{
     CycleNumbers, KnownDaemon, LearnerNumbers, Situation, StatusRecord, StatusSummary, UnsentMessage, by_reason,
-    disk_problem, low_room, total,
+    database_room, disk_problem, low_room, state_room, total,
 };
 use crate::runtime::{Paths, daemon_place};
 use crate::store::{FailingUser, HeldUser, SourceOverview, host_name};
@@ -349,7 +349,12 @@ pub(crate) fn learners_in_words(numbers: LearnerNumbers) -> (String, Option<Stri
 
 /// One line for each disk with little room.
 fn disk_warnings(config: &Config) -> Vec<String> {
-    low_room(config).into_iter().map(|room| room.detail).collect()
+    let database = match &config.learners.database {
+        DatabaseConfig::Sqlite { path } => database_room(path),
+        DatabaseConfig::Postgres { .. } => None,
+    };
+    let rooms = database.into_iter().chain(state_room(&config.state.directory));
+    low_room(rooms).into_iter().map(|room| room.detail).collect()
 }
 
 /// The first rows, one line each.

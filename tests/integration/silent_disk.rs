@@ -133,6 +133,8 @@ async fn a_learner_database_that_does_not_answer_ends_every_command() {
     }
     let checked = world.run_program_with(&[silent], &["check"], 1).stdout;
     assert!(checked.contains("FAIL database") && !checked.contains("FAIL state"), "{checked}");
+    // The other checks are done.
+    assert!(checked.contains("FAIL disk") && !checked.contains("FAIL files"), "{checked}");
 
     // The disk is lost while the command runs.
     let silent = ("FAILPOINTS", "DiskAnswer=return(200);DatabaseReading=1*off->pause");
@@ -155,6 +157,7 @@ async fn a_state_directory_that_does_not_answer_ends_every_command() {
     }
     let checked = world.run_program_with(&[silent], &["check"], 1).stdout;
     assert!(checked.contains("FAIL database") && checked.contains("FAIL state"), "{checked}");
+    assert!(checked.contains("FAIL disk") && checked.contains("FAIL files"), "{checked}");
 
     // The disk is lost while the command runs.
     for command in [&["status"][..], &["status", "--exit-code"]] {

@@ -9,24 +9,31 @@ use super::Check;
 use crate::config::Config;
 use crate::files;
 use crate::model::shell_word;
-use crate::runtime::Paths;
+use crate::runtime::preflight::{on_database_disk, on_state_disk};
 
 const NAME: &str = "files";
 /// The user of the shipped unit.
 const SERVICE_USER: &str = "learner-sync";
 
 /// A warning for each path that others could change.
-pub(super) fn exposure_checks(config: &Config) -> Vec<Check> {
-    let Paths { database, state_directory, .. } = Paths::new(config);
+pub(super) async fn exposure_checks(config: &Config) -> Vec<Check> {
+    // A platform on the same machine may share the directory of the database: learner-sync guide backup.
+    let shared = on_database_disk(config, |file| files::directory_of(file)?.canonicalize().ok()).await;
+    let checked = config.clone();
+    // When the disk of the database does not answer, another check says so.
+    let shared = shared.ok().flatten().flatten();
+    let found = on_state_disk(config, move |directory| check_exposure(&checked, directory, shared.as_deref())).await;
+    found.unwrap_or_else(|error| vec![Check::failed(NAME, &error, error.hint())])
+}
+
+fn check_exposure(config: &Config, state_directory: &Path, shared: Option<&Path>) -> Vec<Check> {
     let me = rustix::process::geteuid().as_raw();
     let owner = |path: &Path| path.metadata().ok().map(|metadata| metadata.uid());
     // In a container without root, the owner of `/` stands for root.
     let trusted: BTreeSet<u32> =
-        [0, me].into_iter().chain(owner(&state_directory)).chain(owner(Path::new("/"))).collect();
+        [0, me].into_iter().chain(owner(state_directory)).chain(owner(Path::new("/"))).collect();
     let is_trusted = |uid| trusted.contains(&uid) || files::user_name(uid).as_deref() == Some(SERVICE_USER);
-    // A platform on the same machine may share the directory of the database: learner-sync guide backup.
-    let shared = database.as_deref().and_then(files::directory_of).and_then(|path| path.canonicalize().ok());
-    let named = config.trusted_files().into_iter().chain([state_directory]);
+    let named = config.trusted_files().into_iter().chain([state_directory.to_owned()]);
     let paths: BTreeSet<PathBuf> = named.flat_map(|path| with_ancestors(&path)).collect();
     // Each once, although links give it several names.
     let mut seen = BTreeMap::new();
@@ -38,7 +45,7 @@ pub(super) fn exposure_checks(config: &Config) -> Vec<Check> {
     let mut found: Vec<_> = seen.into_values().collect();
     found.sort_by(|(left, _), (right, _)| left.cmp(right));
     let warning = |(path, metadata): &(PathBuf, Metadata)| {
-        let is_shared = shared.is_some() && path.canonicalize().ok() == shared;
+        let is_shared = shared.is_some() && path.canonicalize().ok().as_deref() == shared;
         warn(path, FileRights::of(metadata, is_shared), is_trusted)
     };
     found.iter().filter_map(warning).collect()

@@ -1,9 +1,8 @@
 //! The room that is left for the learner database and the state directory.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::config::Config;
 use crate::files::{self, Room};
 use crate::runtime::Paths;
 
@@ -20,22 +19,35 @@ pub struct LowRoom {
     pub is_failure: bool,
 }
 
+/// The room on a disk.
+#[derive(Debug)]
+pub struct DiskRoom {
+    /// The closest directory that exists.
+    path: PathBuf,
+    room: Room,
+    /// Whether a cycle fails without room.
+    is_needed: bool,
+    is_state: bool,
+}
+
+/// The room for the file of the learner database.
+pub fn database_room(file: &Path) -> Option<DiskRoom> {
+    let (path, room) = files::room(files::directory_of(file).unwrap_or(Path::new(".")))?;
+    Some(DiskRoom { path: path.to_owned(), room, is_needed: true, is_state: false })
+}
+
+/// The room for the state directory. Without room for the cache each cycle compares in full. A new file needs an inode.
+pub fn state_room(directory: &Path) -> Option<DiskRoom> {
+    let (path, room) = files::room(directory)?;
+    let is_needed = !Paths::daemon_lock_in(directory).exists();
+    Some(DiskRoom { path: path.to_owned(), room, is_needed, is_state: true })
+}
+
 /// The disks with little room, each once.
-pub fn low_room(config: &Config) -> Vec<LowRoom> {
-    let Paths { database, daemon_lock, state_directory, .. } = Paths::new(config);
-    let database = database.as_deref().map(|file| (files::directory_of(file).unwrap_or(Path::new(".")), true, false));
-    // Without room for the cache each cycle compares in full. A new file needs an inode.
-    let state = (state_directory.as_path(), !daemon_lock.exists(), true);
+pub fn low_room(rooms: impl IntoIterator<Item = DiskRoom>) -> Vec<LowRoom> {
     let mut disks = BTreeSet::new();
-    let mut found = Vec::new();
-    for (directory, is_needed, is_state) in database.into_iter().chain([state]) {
-        let Some((existing, room)) = files::room(directory) else { continue };
-        if !disks.insert(room.disk) {
-            continue;
-        }
-        found.extend(judge(existing, room, is_needed, is_state));
-    }
-    found
+    let rooms = rooms.into_iter().filter(|found| disks.insert(found.room.disk));
+    rooms.filter_map(|DiskRoom { path, room, is_needed, is_state }| judge(&path, room, is_needed, is_state)).collect()
 }
 
 /// `is_needed` says that a cycle fails without room; `is_state` that it fails only without inodes.
