@@ -246,8 +246,8 @@ async fn lock_state_directory(preflight: &Preflight) -> Result<Lock, DaemonError
 async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, StatusSummary), StoreError> {
     // A cycle of an older version, such as `sync` by hand, must end before its tables are migrated.
     let store = match Lock::holder(&preflight.paths.cycle_lock).await {
-        Ok(Some(_)) => Store::open_unmigrated(&preflight.database).await?,
-        Ok(None) | Err(_) => Store::open_inspected(&preflight.database).await?,
+        Ok(None) => Store::open_inspected(&preflight.database).await?,
+        Ok(Some(_)) | Err(_) => Store::open_unmigrated(&preflight.database).await?,
     };
     let state = store.state().await?;
     let DatabaseObservation { summary, store, .. } = DatabaseObservation::read(&app.config, store, false).await?;
