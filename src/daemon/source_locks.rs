@@ -33,9 +33,9 @@ impl SourceLocks {
             }
         }
         let released = Self(self.0.extract_if(.., |path, _| !paths.contains(path)).collect());
-        // Nothing depends on it, and the disk may not answer.
-        tokio::spawn(released.release());
         self.0.append(&mut acquired);
+        // Awaited: another daemon, or a later reload, may take them at once.
+        released.release().await;
         Ok(())
     }
 
