@@ -1,7 +1,8 @@
 //! Work on the disk of a directory, beside the event loop: a disk may never answer, such as a lost network file system.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the work of a caller that gives up may have taken without its disk being at fault.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The directories whose disk still owes an answer to earlier work. Another thread would wait for it as well.
-static SILENT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// The directories whose disk still owes answers to earlier work, and how many. Another thread would wait as well.
+static SILENT: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
 
 /// The work was not done, or nobody knows whether it was.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,11 +48,11 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     directory: &Path,
     work: impl FnOnce(&Path) -> T + Send + 'static,
 ) -> Result<T, DiskFault> {
-    if silent().contains(directory) {
+    if silent().contains_key(directory) {
         return Err(DiskFault::Silent);
     }
     let path = directory.to_owned();
-    begin(directory, move || work(&path)).await
+    begin(directory, limit(Limit::DiskAnswer, PATIENCE), move || work(&path)).await
 }
 
 /// Like [`on_disk`], for work with one file. Its directory is left alone while the disk is silent.
@@ -63,19 +64,27 @@ pub(crate) async fn on_disk_of<T: Send + 'static>(
     on_disk(place_of(file), move |_| work(&path)).await
 }
 
-/// Begins `work` in `directory` on another thread. The future waits for it at most [`TIMEOUT`].
+/// Begins `work` in `directory` on another thread. The future waits for it at most [`TIMEOUT`]. When it is dropped after
+/// `patience`, the disk owes the answer.
 fn begin<T: Send + 'static>(
     directory: &Path,
+    patience: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Result<T, DiskFault>> {
-    let (path, ended) = (directory.to_owned(), Arc::new(Mutex::new(false)));
-    let end = Arc::clone(&ended);
-    let owed = Owed { directory, ended, since: Instant::now() };
+    let (path, answer) = (directory.to_owned(), Arc::new(Mutex::new(Answer::Awaited)));
+    let answered = Arc::clone(&answer);
+    let owed = Owed { directory, answer, since: Instant::now(), patience };
     let work = tokio::task::spawn_blocking(move || {
         let done = caught(work);
-        let (mut silent, mut ended) = (silent(), lock(&end));
-        *ended = true;
-        silent.remove(&path);
+        let mut silent = silent();
+        if let Answer::Owed = std::mem::replace(&mut *lock(&answered), Answer::Given)
+            && let Entry::Occupied(mut owed) = silent.entry(path)
+        {
+            *owed.get_mut() -= 1;
+            if *owed.get() == 0 {
+                owed.remove();
+            }
+        }
         done
     });
     async move {
@@ -88,18 +97,27 @@ fn begin<T: Send + 'static>(
     }
 }
 
+enum Answer {
+    Awaited,
+    /// Nobody waits for it any more, and it counts in [`SILENT`].
+    Owed,
+    Given,
+}
+
 /// Work that somebody waits for. When they give up late, the disk is silent.
 struct Owed<'d> {
     directory: &'d Path,
-    ended: Arc<Mutex<bool>>,
+    answer: Arc<Mutex<Answer>>,
     since: Instant,
+    patience: Duration,
 }
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
-        let (mut silent, ended) = (silent(), lock(&self.ended));
-        if !*ended && self.since.elapsed() >= limit(Limit::DiskAnswer, PATIENCE) {
-            silent.insert(self.directory.to_owned());
+        let (mut silent, mut answer) = (silent(), lock(&self.answer));
+        if matches!(*answer, Answer::Awaited) && self.since.elapsed() >= self.patience {
+            *answer = Answer::Owed;
+            *silent.entry(self.directory.to_owned()).or_default() += 1;
         }
     }
 }
@@ -108,8 +126,9 @@ impl Drop for Owed<'_> {
 /// is not awaited then: left undone, it would be done on the thread of the caller.
 pub(crate) async fn last_on_disk_of(file: &Path, work: impl FnOnce() + Send + 'static) -> Result<(), DiskFault> {
     let directory = place_of(file);
-    let was_silent = silent().contains(directory);
-    let work = begin(directory, work);
+    let was_silent = silent().contains_key(directory);
+    let patience = if was_silent { Duration::ZERO } else { limit(Limit::DiskAnswer, PATIENCE) };
+    let work = begin(directory, patience, work);
     if was_silent { Err(DiskFault::Silent) } else { work.await }
 }
 
@@ -120,7 +139,7 @@ pub(crate) fn silent_disk_hint(path: &Path) -> String {
 
 /// Whether the disk of `file` still owes an answer.
 pub(crate) fn is_silent(file: &Path) -> bool {
-    silent().contains(place_of(file))
+    silent().contains_key(place_of(file))
 }
 
 fn place_of(file: &Path) -> &Path {
@@ -137,7 +156,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
-fn silent() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+fn silent() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
     lock(&SILENT)
 }
 
@@ -169,7 +188,7 @@ mod tests {
         assert_eq!(on_disk(directory, |_| 1).await, Err(DiskFault::Silent));
         assert_eq!(on_disk(Path::new("/another"), |_| 2).await, Ok(2));
         answer.send(()).unwrap();
-        while silent().contains(directory) {
+        while silent().contains_key(directory) {
             std::thread::yield_now();
         }
         assert_eq!(on_disk(directory, |_| 3).await, Ok(3));
@@ -190,10 +209,10 @@ mod tests {
             tokio::time::pause();
             tokio::time::advance(waited).await;
             drop(waits);
-            assert_eq!(silent().contains(directory), is_silent, "{directory:?}");
+            assert_eq!(silent().contains_key(directory), is_silent, "{directory:?}");
             tokio::time::resume();
             answer.send(()).unwrap();
-            while silent().contains(directory) {
+            while silent().contains_key(directory) {
                 std::thread::yield_now();
             }
         }
@@ -205,7 +224,7 @@ mod tests {
         let directory = directory_of(file).unwrap();
         let (answer, answers) = mpsc::channel::<()>();
         let (begun, last) = mpsc::channel();
-        silent().insert(directory.to_owned());
+        silent().insert(directory.to_owned(), 1);
         let released = last_on_disk_of(file, move || {
             begun.send(()).unwrap();
             let _ = answers.recv();
@@ -214,10 +233,14 @@ mod tests {
         last.recv().unwrap();
         assert_eq!(on_disk(directory, |_| 1).await, Err(DiskFault::Silent));
         assert_eq!(on_disk_of(&directory.join("another"), |_| 1).await, Err(DiskFault::Silent));
+        assert_eq!(silent().get(directory), Some(&2));
         answer.send(()).unwrap();
-        while silent().contains(directory) {
+        // The earlier work still waits.
+        while silent().get(directory) == Some(&2) {
             std::thread::yield_now();
         }
+        assert_eq!(on_disk(directory, |_| 1).await, Err(DiskFault::Silent));
+        silent().remove(directory);
         assert_eq!(last_on_disk_of(file, || {}).await, Ok(()));
     }
 
