@@ -1,6 +1,5 @@
 //! `learner-sync resync`: signals the running daemon.
 
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,8 +12,8 @@ use super::sync::exit_code;
 use crate::model::{Outcome, Trigger};
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
-use crate::runtime::preflight::on_state_disk;
-use crate::runtime::status::{RecordPlaces, disk_problem};
+use crate::runtime::preflight::{inspect_disks, on_state_disk};
+use crate::runtime::status::{RecordPlaces, with_hint};
 use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, RowRange, Store};
 
@@ -77,15 +76,17 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         if requested.is_none() && is_paused(&context).await? {
             return Err(failed("provisioning was paused meanwhile, so no cycle will run"));
         }
-        let (places, config) = (places.clone(), context.config.clone());
-        let look = move |_: &Path| (places.read().and_then(|record| record.not_begun), disk_problem(&config, true));
-        let (not_begun, trouble) = on_state_disk(&context.config, look).await?;
+        let places = places.clone();
+        let record = on_state_disk(&context.config, move |_| places.read()).await?;
+        let not_begun = record.and_then(|record| record.not_begun);
         if let Some(found) = not_begun.filter(|found| found.since.is_some_and(|since| since >= now)) {
             return Err(failed(&format!("the daemon cannot begin a cycle: {}", found.reason)));
         }
         // The daemon may be unable to record even that.
-        if let Some(trouble) = trouble.filter(|_| requested.is_none()) {
-            return Err(failed(&format!("the daemon cannot begin a cycle: {trouble}")));
+        if let Err(trouble) = inspect_disks(&context.config, true).await
+            && requested.is_none()
+        {
+            return Err(failed(&format!("the daemon cannot begin a cycle: {}", with_hint(&trouble))));
         }
         if Lock::holder(&path).await.map_err(LockedCycleError::from)?.is_none() {
             return Err(failed("the daemon has stopped"));

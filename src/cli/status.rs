@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::model::{ProvisioningState, system_clock};
 use crate::runtime::learner_database;
 use crate::runtime::preflight::{PreflightError, on_state_disk};
-use crate::runtime::status::{DatabaseObservation, RecordPlaces, with_hint};
+use crate::runtime::status::{DatabaseObservation, DiskObservation, RecordPlaces, with_hint};
 use crate::view::StatusView;
 
 /// How often `--watch` looks again.
@@ -135,18 +135,18 @@ async fn live(
     let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
     let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());
     let observed = DatabaseObservation::open(config, learners, has_run, all).await;
-    let viewed = config.clone();
     let DatabaseObservation { summary, overview, holder, store } = match (observed, record.clone()) {
         (Ok(observed), _) => observed,
         (Err(error), None) => return Err(error.into()),
         (Err(error), Some(record)) => {
             let error = with_hint(&PreflightError::from(error));
-            let view = move |_: &Path| StatusView::recorded(record, Some(error), None, now).with_disk(&viewed);
-            return Ok(on_state_disk(config, view).await?);
+            let view = on_state_disk(config, move |_| StatusView::recorded(record, Some(error), None, now)).await?;
+            return Ok(view.with_disk(DiskObservation::observe(config, true).await));
         }
     };
     // Only read, so nothing is lost.
     let _ = store.close().await;
     let found = (summary, overview, holder);
-    Ok(on_state_disk(config, move |_| StatusView::live(&viewed, database, record, found, now)).await?)
+    let disk = DiskObservation::observe(config, found.0.last_cycle.is_some()).await;
+    Ok(StatusView::live(config, database, record, found, disk, now))
 }

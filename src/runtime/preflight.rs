@@ -155,9 +155,8 @@ pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Re
 /// # Errors
 /// The first path that cannot be used.
 pub async fn inspect_state(config: &Config) -> Result<(), PreflightError> {
-    let Paths { state_directory, daemon_lock, cache, .. } = Paths::new(config);
-    let creatable = on_state_disk(config, files::check_creatable).await?;
-    creatable.map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
+    let Paths { daemon_lock, cache, .. } = Paths::new(config);
+    on_state_disk(config, inspect_directory).await??;
     inspect_lock(&daemon_lock).await?;
     // A cycle without the cache takes longer, and has the same outcome.
     Ok(files::on_disk(&cache, cache::inspect).await.unwrap_or(Ok(()))?)
@@ -197,27 +196,46 @@ pub(crate) async fn on_database_disk<T: Send + 'static>(
 /// # Errors
 /// The first path that cannot be used.
 pub fn inspect_disk(config: &Config, exists: bool) -> Result<(), PreflightError> {
-    let Paths { database, state_directory, .. } = Paths::new(config);
-    if let Some(path) = database {
-        let cannot_open =
-            |file: &Path, source: io::Error| StoreError::CannotOpen { path: file.to_owned(), source: source.into() };
-        match path.metadata() {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return if exists { Err(StoreError::Vanished { path }.into()) } else { Ok(()) };
-            }
-            Err(error) => return Err(cannot_open(&path, error).into()),
-        }
-        let directory = files::directory_of(&path).unwrap_or(Path::new("."));
-        for file in [path.clone(), files::beside(&path, "-wal"), files::beside(&path, "-shm"), directory.to_owned()] {
-            files::check_writable(&file).map_err(|error| cannot_open(&file, error))?;
-        }
-        if files::disk_is_full(&path) {
-            let full = io::Error::new(io::ErrorKind::StorageFull, "the disk is full");
-            return Err(path_error(LEARNER_DATABASE, &path, full));
-        }
+    match &config.learners.database {
+        DatabaseConfig::Sqlite { path } if !inspect_file(path, exists)? => Ok(()),
+        DatabaseConfig::Sqlite { .. } | DatabaseConfig::Postgres { .. } => inspect_directory(&config.state.directory),
     }
-    files::check_creatable(&state_directory).map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))
+}
+
+/// Like [`inspect_disk`], beside the event loop and each disk by itself.
+///
+/// # Errors
+/// The first path that cannot be used, or whose disk does not answer in time.
+pub(crate) async fn inspect_disks(config: &Config, exists: bool) -> Result<(), PreflightError> {
+    let file = on_database_disk(config, move |path| inspect_file(path, exists)).await?.transpose()?;
+    let state = on_state_disk(config, inspect_directory).await?;
+    if file == Some(false) { Ok(()) } else { state }
+}
+
+/// Whether the file of the learner database exists, and can be written then.
+fn inspect_file(path: &Path, exists: bool) -> Result<bool, PreflightError> {
+    let cannot_open =
+        |file: &Path, source: io::Error| StoreError::CannotOpen { path: file.to_owned(), source: source.into() };
+    match path.metadata() {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return if exists { Err(StoreError::Vanished { path: path.to_owned() }.into()) } else { Ok(false) };
+        }
+        Err(error) => return Err(cannot_open(path, error).into()),
+    }
+    let directory = files::directory_of(path).unwrap_or(Path::new("."));
+    for file in [path.to_owned(), files::beside(path, "-wal"), files::beside(path, "-shm"), directory.to_owned()] {
+        files::check_writable(&file).map_err(|error| cannot_open(&file, error))?;
+    }
+    if files::disk_is_full(path) {
+        let full = io::Error::new(io::ErrorKind::StorageFull, "the disk is full");
+        return Err(path_error(LEARNER_DATABASE, path, full));
+    }
+    Ok(true)
+}
+
+fn inspect_directory(directory: &Path) -> Result<(), PreflightError> {
+    files::check_creatable(directory).map_err(|source| path_error(STATE_DIRECTORY, directory, source))
 }
 
 /// Inspects the daemon's locks beside the learner database, whose `state` lists the ids of the application.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::daemons::{KnownDaemon, daemon_warnings};
-pub use self::observation::{DatabaseObservation, disk_problem, notify_daemon, with_hint};
+pub use self::observation::{DatabaseObservation, DiskObservation, disk_problem, notify_daemon, with_hint};
 pub use self::record::{RecordPlaces, RecordedFinding, StatusRecord};
 pub use self::room::{LowRoom, database_room, low_room, state_room};
 pub use self::summary::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusSummary, UnsentMessage};

@@ -5,18 +5,17 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::words::{local_time, shown};
-use crate::config::{Config, DatabaseConfig};
+use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::model::{
     ClockFinding, DaemonPlace, Finding, LockHolder, ProvisioningState, Route, Routes, StateReport, UnreadableRow,
 };
 use crate::plan::Counts;
-use crate::runtime::lock::Lock;
+use crate::runtime::daemon_place;
 use crate::runtime::status::{
-    CycleNumbers, KnownDaemon, LearnerNumbers, Situation, StatusRecord, StatusSummary, UnsentMessage, by_reason,
-    database_room, disk_problem, low_room, state_room, total,
+    CycleNumbers, DiskObservation, KnownDaemon, LearnerNumbers, Situation, StatusRecord, StatusSummary, UnsentMessage,
+    by_reason, total,
 };
-use crate::runtime::{Paths, daemon_place};
 use crate::store::{FailingUser, HeldUser, SourceOverview, host_name};
 
 /// What is added to a daemon of several.
@@ -62,10 +61,10 @@ impl StatusView {
         database: String,
         record: Option<StatusRecord>,
         (summary, overview, cycle): (StatusSummary, SourceOverview, Option<LockHolder>),
+        disk: DiskObservation,
         now: Timestamp,
     ) -> Self {
-        let paths = Paths::new(config);
-        let daemon = Lock::holder_blocking(&paths.daemon_lock);
+        let DiskObservation { daemon, problem, warnings } = disk;
         let own = |record: &&StatusRecord| daemon.as_ref().is_some_and(|daemon| record.is_of(daemon));
         let alive = record.as_ref().filter(own);
         let known = record.as_ref().map(|record| record.situation(daemon.is_some()));
@@ -80,7 +79,7 @@ impl StatusView {
         let (place, daemons) = (daemon_place(config), summary.daemons.clone());
         let daemons = daemons_here_and_elsewhere(daemons, &place, daemon.is_some());
         situation.daemon.runs_elsewhere = runs_elsewhere(&daemons, &place);
-        if let Some(reason) = disk_problem(config, summary.last_cycle.is_some()) {
+        if let Some(reason) = problem {
             let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
             situation.trouble = Some(Finding::new(since, reason));
         }
@@ -101,7 +100,7 @@ impl StatusView {
             config: config.path.clone(),
             config_error: None,
             enabled: situation.enabled,
-            disk: disk_warnings(config),
+            disk: warnings,
             is_last_cycle_in_the_future: facts.is_last_cycle_in_the_future(),
             record,
         }
@@ -144,8 +143,8 @@ impl StatusView {
     }
 
     /// Adds the disks with little room.
-    pub(crate) fn with_disk(self, config: &Config) -> Self {
-        Self { disk: disk_warnings(config), ..self }
+    pub(crate) fn with_disk(self, disk: DiskObservation) -> Self {
+        Self { disk: disk.warnings, ..self }
     }
 
     /// The record of the running daemon.
@@ -345,16 +344,6 @@ pub(crate) fn learners_in_words(numbers: LearnerNumbers) -> (String, Option<Stri
     let unlinked =
         (active_unlinked > 0).then(|| format!("{active_unlinked} active but not linked to this application"));
     (format!("{active} active, {inactive} inactive, {linked} linked to this application"), unlinked)
-}
-
-/// One line for each disk with little room.
-fn disk_warnings(config: &Config) -> Vec<String> {
-    let database = match &config.learners.database {
-        DatabaseConfig::Sqlite { path } => database_room(path),
-        DatabaseConfig::Postgres { .. } => None,
-    };
-    let rooms = database.into_iter().chain(state_room(&config.state.directory));
-    low_room(rooms).into_iter().map(|room| room.detail).collect()
 }
 
 /// The first rows, one line each.

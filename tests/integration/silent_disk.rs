@@ -140,6 +140,11 @@ async fn a_learner_database_that_does_not_answer_ends_every_command() {
     let silent = ("FAILPOINTS", "DiskAnswer=return(200);DatabaseReading=1*off->pause");
     let ran = world.run_program_with(&[silent], &["sync"], 1);
     assert!(ran.stderr.contains(&message) && ran.stderr.contains(&hint), "{ran:?}");
+    let status = world.run_program_with(&[silent], &["status", "--json"], 0).json();
+    assert_eq!(
+        (&status["state"], status["reason"].as_str()),
+        (&"blocked".into(), Some(&*format!("{message}; {hint}")))
+    );
 }
 
 #[apply(on_both)]
@@ -160,10 +165,11 @@ async fn a_state_directory_that_does_not_answer_ends_every_command() {
     assert!(checked.contains("FAIL disk") && checked.contains("FAIL files"), "{checked}");
 
     // The disk is lost while the command runs.
-    for command in [&["status"][..], &["status", "--exit-code"]] {
+    for (command, code) in [(&["status", "--json"][..], 0), (&["status", "--json", "--exit-code"], 1)] {
         let reading = ("FAILPOINTS", "DiskAnswer=return(200);LockReading=pause");
-        let ran = world.run_program_with(&[reading], command, 1);
-        assert!(ran.stderr.contains(": the disk does not answer"), "{ran:?}");
+        let status = world.run_program_with(&[reading], command, code).json();
+        assert_eq!(status["state"], "blocked", "{status}");
+        assert!(status.to_string().contains(": the disk does not answer"), "{status}");
     }
 }
 

@@ -10,7 +10,7 @@ use super::layout::{BAD, GOOD, WAITS, command, document, facts, foreign, respond
 use super::reader::{self, PageError, Source};
 use super::{PageState, history};
 use crate::model::{StateReport, Status};
-use crate::runtime::status::{CycleNumbers, DatabaseObservation, StatusRecord, StatusSummary};
+use crate::runtime::status::{CycleNumbers, DatabaseObservation, DiskObservation, StatusRecord, StatusSummary};
 use crate::store::{FailingUser, HeldUser, StoreError};
 use crate::view::{
     FAILING_HEADERS, HELD_HEADERS, ListedUsers, StatusView, cycle_in_words, cycle_numbers_in_words, failing_cells,
@@ -30,7 +30,8 @@ pub(super) async fn answer(state: PageState) -> Result<Response, PageError> {
         // Only read, so nothing is lost.
         let _ = store.close().await;
         let found = (summary, overview, holder);
-        let view = StatusView::live(&source.app.config, database, Some(record), found, source.now);
+        let disk = DiskObservation::read(&source.app.config, found.0.last_cycle.is_some());
+        let view = StatusView::live(&source.app.config, database, Some(record), found, disk, source.now);
         Ok(respond(StatusCode::OK, document("Status", Some("/"), &page(&view, &history))))
     });
     // What the daemon knows is shown without the database.
@@ -44,7 +45,7 @@ pub(super) async fn answer(state: PageState) -> Result<Response, PageError> {
     let viewed = reader::apart(&observed, move || {
         let view = StatusView::recorded(last, Some(error), None, now);
         // A disk that does not answer is not asked again.
-        if is_answering { view.with_disk(&app.config) } else { view }
+        if is_answering { view.with_disk(DiskObservation::read(&app.config, true)) } else { view }
     });
     let Some(view) = viewed.await else { return Err(PageError::TimedOut(message)) };
     let page = document("Status", Some("/"), &page(&view, &html! {}));

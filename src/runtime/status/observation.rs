@@ -2,13 +2,14 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::room::{DiskRoom, database_room, low_room, rooms, state_room};
 use super::{KnownDaemon, StatusSummary, UnsentMessage};
 use crate::config::Config;
 use crate::model::{LockHolder, chain};
 use crate::runtime::Paths;
 use crate::runtime::app::configured_source;
 use crate::runtime::lock::Lock;
-use crate::runtime::preflight::{self, PreflightError};
+use crate::runtime::preflight::{self, PreflightError, on_database_disk, on_state_disk};
 use crate::store::{Access, LearnerDatabase, SourceOverview, Store, StoreError};
 
 /// The learner database as it is now.
@@ -101,6 +102,47 @@ pub fn with_hint(error: &PreflightError) -> String {
 /// learner database has been used before.
 pub fn disk_problem(config: &Config, exists: bool) -> Option<String> {
     preflight::inspect_disk(config, exists).err().map(|error| with_hint(&error))
+}
+
+/// The disks of a configuration as they are now.
+#[derive(Debug, Default)]
+pub struct DiskObservation {
+    /// The daemon of this configuration.
+    pub daemon: Option<LockHolder>,
+    /// Why the files cannot be written.
+    pub problem: Option<String>,
+    /// One line for each disk with little room.
+    pub warnings: Vec<String>,
+}
+
+impl DiskObservation {
+    /// Observes the disks, for a thread that may wait for them. `exists` says that the learner database has been used
+    /// before.
+    pub(crate) fn read(config: &Config, exists: bool) -> Self {
+        Self {
+            daemon: Lock::holder_blocking(&Paths::daemon_lock_in(&config.state.directory)),
+            problem: disk_problem(config, exists),
+            warnings: warnings(rooms(config)),
+        }
+    }
+
+    /// Like [`DiskObservation::read`], beside the event loop and each disk by itself.
+    pub(crate) async fn observe(config: &Config, exists: bool) -> Self {
+        let daemon = Lock::holder(&Paths::daemon_lock_in(&config.state.directory)).await;
+        // The lock is in the state directory, which is inspected as well.
+        let daemon = daemon.unwrap_or_default();
+        let problem = preflight::inspect_disks(config, exists).await.err();
+        let rooms = [
+            on_database_disk(config, database_room).await.map(Option::flatten),
+            on_state_disk(config, state_room).await,
+        ];
+        let rooms = rooms.into_iter().filter_map(Result::ok).flatten();
+        Self { daemon, problem: problem.as_ref().map(with_hint), warnings: warnings(rooms) }
+    }
+}
+
+fn warnings(rooms: impl IntoIterator<Item = DiskRoom>) -> Vec<String> {
+    low_room(rooms).into_iter().map(|room| room.detail).collect()
 }
 
 /// Notifies the daemon of `config`, if one runs here, that a command has changed the learner database.

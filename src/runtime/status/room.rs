@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::config::{Config, DatabaseConfig};
 use crate::files::{self, Room};
 use crate::runtime::Paths;
 
@@ -41,6 +42,15 @@ pub fn state_room(directory: &Path) -> Option<DiskRoom> {
     let (path, room) = files::room(directory)?;
     let is_needed = !Paths::daemon_lock_in(directory).exists();
     Some(DiskRoom { path: path.to_owned(), room, is_needed, is_state: true })
+}
+
+/// The room on each disk of a configuration, for a thread that may wait for them.
+pub fn rooms(config: &Config) -> Vec<DiskRoom> {
+    let database = match &config.learners.database {
+        DatabaseConfig::Sqlite { path } => database_room(path),
+        DatabaseConfig::Postgres { .. } => None,
+    };
+    database.into_iter().chain(state_room(&config.state.directory)).collect()
 }
 
 /// The disks with little room, each once.
