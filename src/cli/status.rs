@@ -15,10 +15,12 @@ pub(super) use self::screen::{held_list, print_recreated};
 use super::output::{DONE, Failure, FailureDocument, print_json, print_json_line, visible_lines};
 use super::{logging, owner};
 use crate::config::{self, Config};
+use crate::files;
 use crate::model::{ProvisioningState, system_clock};
 use crate::runtime::learner_database;
-use crate::runtime::preflight::{PreflightError, on_state_disk};
-use crate::runtime::status::{DatabaseObservation, DiskObservation, RecordPlaces, with_hint};
+use crate::runtime::lock::Lock;
+use crate::runtime::preflight::{PreflightError, on_database_disk, on_state_disk};
+use crate::runtime::status::{DatabaseObservation, DiskObservation, RecordPlaces, StatusRecord, with_hint};
 use crate::view::StatusView;
 
 /// How often `--watch` looks again.
@@ -101,46 +103,78 @@ async fn read(path: &Path, environment: &BTreeMap<String, String>, all: bool) ->
     match config::load(path, environment) {
         Ok(config) => {
             logging::start_once(&config)?;
-            owner::check_owner(&config, environment).await?;
-            live(&config, environment, all, now).await
+            match read_record(&config, environment).await {
+                (record, None) => {
+                    owner::check_owner(&config, environment).await?;
+                    live(&config, environment, record, all, now).await
+                }
+                (Some(record), Some(silent)) => Ok(recorded(record, Some(with_hint(&silent)), None, now).await),
+                (None, Some(silent)) => Err(silent.into()),
+            }
         }
         Err(error) => {
             let directory = config::guess_state_directory(path, environment);
-            let record = RecordPlaces::new(path, Some(&directory), environment).read();
+            let places = RecordPlaces::new(path, Some(&directory), environment);
+            let runtime = places.read_runtime();
+            let record = files::on_disk(&directory, move |_| places.read()).await.unwrap_or(runtime);
             match record {
-                Some(record) => Ok(StatusView::recorded(record, None, Some(error.to_string()), now)),
+                Some(record) => Ok(recorded(record, None, Some(error.to_string()), now).await),
                 None => Err(error.into()),
             }
         }
     }
 }
 
+/// The latest record of the daemon, and the disk that does not answer. The record may be on another disk.
+async fn read_record(
+    config: &Config,
+    environment: &BTreeMap<String, String>,
+) -> (Option<StatusRecord>, Option<PreflightError>) {
+    let places = RecordPlaces::new(&config.path, Some(&config.state.directory), environment);
+    let runtime = places.read_runtime();
+    match on_state_disk(config, move |_| places.read()).await {
+        Ok(record) => (record, on_database_disk(config, Path::exists).await.err()),
+        Err(silent) => (runtime, Some(silent)),
+    }
+}
+
+/// The view of what the daemon recorded.
+async fn recorded(
+    record: StatusRecord,
+    database_error: Option<String>,
+    config_error: Option<String>,
+    now: Timestamp,
+) -> StatusView {
+    // A disk that does not answer is noticed here, and the view does without the lock.
+    let _ = Lock::holder(&record.lock).await;
+    StatusView::recorded(record, database_error, config_error, now)
+}
+
 /// The view with the learner database, or with what the daemon recorded of it.
 async fn live(
     config: &Config,
     environment: &BTreeMap<String, String>,
+    record: Option<StatusRecord>,
     all: bool,
     now: Timestamp,
 ) -> Result<StatusView, Failure> {
-    let places = RecordPlaces::new(&config.path, Some(&config.state.directory), environment);
-    let record = on_state_disk(config, move |_| places.read()).await?;
     let learners = match (learner_database(config, environment), record.clone()) {
         (Err(error), Some(record)) => {
             let error = error.to_string();
-            return Ok(on_state_disk(config, move |_| StatusView::recorded(record, None, Some(error), now)).await?);
+            return Ok(recorded(record, None, Some(error), now).await);
         }
         (learners, _) => learners?,
     };
     let database = learners.place.to_string();
-    let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
-    let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());
+    let known = record.as_ref().and_then(|record| record.summary.as_ref());
+    let has_run = known.is_some_and(|summary| summary.last_cycle.is_some());
     let observed = DatabaseObservation::open(config, learners, has_run, all).await;
     let DatabaseObservation { summary, overview, holder, store } = match (observed, record.clone()) {
         (Ok(observed), _) => observed,
         (Err(error), None) => return Err(error.into()),
         (Err(error), Some(record)) => {
             let error = with_hint(&PreflightError::from(error));
-            let view = on_state_disk(config, move |_| StatusView::recorded(record, Some(error), None, now)).await?;
+            let view = recorded(record, Some(error), None, now).await;
             return Ok(view.with_disk(DiskObservation::observe(config, true).await));
         }
     };

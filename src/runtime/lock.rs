@@ -192,7 +192,8 @@ fn read_name(file: &mut File, attempts: &mut u32) -> Option<LockHolder> {
     }
 }
 
-fn is_running(holder: &LockHolder) -> bool {
+/// Whether the process of `holder` exists.
+pub(super) fn is_running(holder: &LockHolder) -> bool {
     let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     // A process of another user may not be signalled, but it exists.
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))

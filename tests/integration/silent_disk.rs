@@ -2,6 +2,7 @@
 //! ever.
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::database::{apply, is_on_postgres, on_both};
 use crate::program::{Ran, users};
@@ -27,7 +28,7 @@ async fn a_lock_file_that_does_not_answer_fails_the_cycle_and_stops_nothing_else
     daemon.signal(Signal::USR1);
     daemon.logged(silent, 2).await;
     let file = if is_on_postgres() { "state/cycle.lock" } else { "learners.db.lock" };
-    let silent = format!("{silent}{}: the disk does not answer", world.path(file).display());
+    let silent = format!("{silent}the lock file {}: the disk does not answer", world.path(file).display());
     // Beside the file of SQLite nothing else is asked then.
     let times = if is_on_postgres() { 2 } else { 1 };
     assert_eq!(daemon.log().matches(&silent).count(), times, "{}", daemon.log());
@@ -140,10 +141,11 @@ async fn a_learner_database_that_does_not_answer_ends_every_command() {
     let silent = ("FAILPOINTS", "DiskAnswer=return(200);DatabaseReading=1*off->pause");
     let ran = world.run_program_with(&[silent], &["sync"], 1);
     assert!(ran.stderr.contains(&message) && ran.stderr.contains(&hint), "{ran:?}");
+    let silent = ("FAILPOINTS", "DiskAnswer=return(200);DatabaseReading=2*off->pause");
     let status = world.run_program_with(&[silent], &["status", "--json"], 0).json();
     assert_eq!(
         (&status["state"], status["reason"].as_str()),
-        (&"blocked".into(), Some(&*format!("{message}; {hint}")))
+        (&json!("blocked"), Some(&*format!("{message}; {hint}")))
     );
 }
 
@@ -171,6 +173,28 @@ async fn a_state_directory_that_does_not_answer_ends_every_command() {
         assert_eq!(status["state"], "blocked", "{status}");
         assert!(status.to_string().contains(": the disk does not answer"), "{status}");
     }
+}
+
+#[apply(on_both)]
+async fn status_shows_the_record_of_the_daemon_while_a_disk_does_not_answer() {
+    let world = World::start(users(1).0).await;
+    std::fs::create_dir(world.path("run")).unwrap();
+    let run = world.path("run").display().to_string();
+    let run = ("RUNTIME_DIRECTORY", &*run);
+    let daemon = world.daemon_with(&[run]).await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let database = if is_on_postgres() { None } else { Some(("DatabaseReading", "the learner database")) };
+    for (point, what) in [Some(("StateReading", "state.directory")), database].into_iter().flatten() {
+        let points = format!("DiskAnswer=return(200);{point}=pause");
+        for (command, code) in [(&["status", "--json"][..], 0), (&["status", "--json", "--exit-code"], 1)] {
+            let status = world.run_program_with(&[run, ("FAILPOINTS", &points)], command, code).json();
+            assert_eq!((&status["state"], &status["daemon"]["pid"]), (&json!("blocked"), &json!(daemon.pid())));
+            let reason = status["reason"].as_str().unwrap();
+            assert!(reason.starts_with(&format!("cannot use {what} ")), "{reason}");
+            assert!(reason.contains(": the disk does not answer; check the disk "), "{reason}");
+        }
+    }
+    daemon.stop().await;
 }
 
 const COMMANDS: [&[&str]; 9] = [

@@ -14,7 +14,7 @@ use crate::config::RecordedSettings;
 use crate::failpoint::{Step, reached};
 use crate::files::{self, MAX_DOCUMENT, directory_of};
 use crate::model::{DaemonFacts, Finding, LockHolder, StateReport};
-use crate::runtime::lock::Lock;
+use crate::runtime::lock::{Lock, is_running};
 
 /// A file of another version is not read.
 const VERSION: u32 = 1;
@@ -114,6 +114,11 @@ impl StatusRecord {
 
     /// The daemon that wrote it, while it runs.
     pub fn holder(&self) -> Option<LockHolder> {
+        // The process tells nearly as much.
+        if files::is_silent(&self.lock) {
+            let holder = LockHolder { pid: Some(self.pid), command: "learner-sync run".to_owned() };
+            return Some(holder).filter(|holder| self.is_of(holder) && is_running(holder));
+        }
         Lock::holder_blocking(&self.lock).filter(|holder| self.is_of(holder))
     }
 
@@ -185,13 +190,22 @@ impl RecordPlaces {
     /// The latest record; `None` when there is none that can be read.
     pub fn read(&self) -> Option<StatusRecord> {
         reached(Step::StateReading);
-        let read = |path: &PathBuf| {
-            let text = files::read_text(path, MAX_DOCUMENT).ok()?;
-            let record: StatusRecord = serde_json::from_str(&text).ok()?;
-            (record.version == VERSION).then_some(record)
-        };
-        self.runtime.iter().chain(&self.state).filter_map(read).max_by_key(|record| record.written_at)
+        latest(self.runtime.iter().chain(&self.state))
     }
+
+    /// The latest record outside the state directory, whose disk may not answer.
+    pub(crate) fn read_runtime(&self) -> Option<StatusRecord> {
+        latest(&self.runtime)
+    }
+}
+
+fn latest<'p>(places: impl IntoIterator<Item = &'p PathBuf>) -> Option<StatusRecord> {
+    let read = |path: &PathBuf| {
+        let text = files::read_text(path, MAX_DOCUMENT).ok()?;
+        let record: StatusRecord = serde_json::from_str(&text).ok()?;
+        (record.version == VERSION).then_some(record)
+    };
+    places.into_iter().filter_map(read).max_by_key(|record| record.written_at)
 }
 
 /// A name for each configuration file: several tenants may share a directory.

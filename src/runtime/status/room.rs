@@ -45,7 +45,7 @@ pub fn state_room(directory: &Path) -> Option<DiskRoom> {
 }
 
 /// The room on each disk of a configuration, for a thread that may wait for them.
-pub fn rooms(config: &Config) -> Vec<DiskRoom> {
+pub(super) fn rooms(config: &Config) -> Vec<DiskRoom> {
     let database = match &config.learners.database {
         DatabaseConfig::Sqlite { path } => database_room(path),
         DatabaseConfig::Postgres { .. } => None,
