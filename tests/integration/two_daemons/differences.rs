@@ -110,10 +110,10 @@ async fn daemons_of_an_older_version_wait_for_an_upgrade_and_change_nothing() {
     pair.one.logged(refused, 1).await;
     assert_eq!(world.query(rows).await, kept);
     for daemon in [&pair.one, &pair.two] {
+        daemon.logged("state blocked: ", 1).await;
         let log = daemon.log();
         assert!(log.contains(&format!("schema version {newer}")), "{log}");
         assert!(log.contains("install the newer learner-sync"), "{log}");
-        assert!(log.contains("state blocked: "), "{log}");
     }
     // Another start is refused.
     let state = world.path("three").display().to_string();
