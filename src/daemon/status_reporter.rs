@@ -375,13 +375,13 @@ fn last_cycle(last: &CycleNumbers) -> String {
     format!("; last cycle at {at:.0}: {outcome}, {}", last.counts.in_words())
 }
 
-/// Number and end of a cycle. After a failover another cycle may have the number.
-type EndedCycle = (i64, Timestamp);
+/// Number, writer and end of a cycle. After a failover another cycle may have the number.
+type EndedCycle = (i64, Option<String>, Timestamp);
 
 /// The last cycle, if it has ended.
 fn ended_cycle(summary: &StatusSummary) -> Option<EndedCycle> {
     let last = summary.last_cycle.as_ref().filter(|last| last.outcome.is_some())?;
-    Some((last.cycle, last.finished_at?))
+    Some((last.cycle, last.writer_id.clone(), last.finished_at?))
 }
 
 /// A finding that lasts keeps its beginning.

@@ -78,6 +78,8 @@ pub struct CycleRow {
     pub single_user: bool,
     /// Whether it compared the whole learner database, where that is known.
     pub full_comparison: Option<bool>,
+    /// Random digits of its process: after a failover, two cycles may have one number.
+    pub writer_id: Option<String>,
 }
 
 /// A change of a learner that a cycle has committed.
@@ -289,5 +291,6 @@ pub(super) fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {
         error: row.optional_text("error", "sync_cycles.error")?.map(str::to_owned),
         single_user: row.get::<Option<bool>, _>("single_user")?.unwrap_or_default(),
         full_comparison: row.get("full_comparison")?,
+        writer_id: row.optional_text("writer_id", "sync_cycles.writer_id")?.map(str::to_owned),
     })
 }

@@ -38,6 +38,9 @@ pub struct CycleNumbers {
     /// Whether it compared all learners; none when it ended early.
     #[serde(default)]
     pub full_comparison: Option<bool>,
+    /// Tells it from another cycle with its number; not shown.
+    #[serde(skip)]
+    pub writer_id: Option<String>,
 }
 
 impl CycleNumbers {
@@ -51,7 +54,7 @@ impl CycleNumbers {
 impl From<&CycleRow> for CycleNumbers {
     fn from(row: &CycleRow) -> Self {
         let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error, .. } = row;
-        let CycleRow { single_user, full_comparison, .. } = row;
+        let CycleRow { single_user, full_comparison, writer_id, .. } = row;
         Self {
             cycle: id.0,
             source: source.clone(),
@@ -64,6 +67,7 @@ impl From<&CycleRow> for CycleNumbers {
             error: error.clone(),
             single_user: *single_user,
             full_comparison: *full_comparison,
+            writer_id: writer_id.clone(),
         }
     }
 }

@@ -238,6 +238,7 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
             error: end.error,
             single_user: false,
             full_comparison: Some(true),
+            writer_id: Some(store.writer_id.clone()),
         }
     );
     assert_eq!(store.last_complete_cycle(SOURCE).await.unwrap(), Some(at(3).at));
