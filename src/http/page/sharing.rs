@@ -77,12 +77,8 @@ pub(super) async fn share(State(sharing): State<Sharing>, mut request: Request, 
     // An answer to HEAD has the body here, and loses it later.
     *request.method_mut() = Method::GET;
     let address = request.uri().to_string();
-    // A task, because one that waits for its turn takes it, and would keep it after all readers have gone.
-    let make = || {
-        let made = tokio::spawn(whole(request, next));
-        async { made.await.unwrap_or_else(|_| panicked()) }.boxed().shared()
-    };
     let is_kept = sharing.is_cycle_running();
+    let make = || begin(whole(request, next));
     let (answer, is_new) = sharing.kept().answer(&address, is_kept, Instant::now(), make);
     if is_new {
         let sharing = sharing.clone();
@@ -97,6 +93,13 @@ pub(super) async fn share(State(sharing): State<Sharing>, mut request: Request, 
         sharing.kept().0.remove(&address);
     }
     Response::from_parts(parts, Body::from(body))
+}
+
+/// Begins an answer in a task of its own, which also ends when all readers have gone. Otherwise, an answer that waits for its
+/// turn would get it, and keep it from the others.
+fn begin(answer: impl Future<Output = (Parts, Bytes)> + Send + 'static) -> SharedAnswer {
+    let made = tokio::spawn(answer);
+    async { made.await.unwrap_or_else(|_| panicked()) }.boxed().shared()
 }
 
 async fn whole(request: Request, next: Next) -> (Parts, Bytes) {
@@ -162,6 +165,23 @@ mod tests {
         assert!(is_new("/log", MAX_AGE));
         kept.expire(begun + MAX_AGE + MAX_AGE);
         assert_eq!(kept.0.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_whose_readers_have_gone_keeps_no_turn() {
+        let turns = Arc::new(Semaphore::new(1));
+        let taken = turns.acquire().await.unwrap();
+        let waiting = Arc::clone(&turns);
+        let mut kept = begin(async move {
+            let _turn = waiting.acquire().await;
+            answer().await
+        });
+        // A reader that asks once, and goes.
+        assert!((&mut kept).now_or_never().is_none());
+        tokio::task::yield_now().await;
+        drop(taken);
+        assert!(tokio::time::timeout(MAX_AGE, turns.acquire()).await.is_ok());
+        assert_eq!(kept.now_or_never().map(|(_, body)| body), Some(Bytes::new()));
     }
 
     #[test]

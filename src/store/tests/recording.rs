@@ -22,6 +22,7 @@ on_both! {
     recent_deactivations_are_still_inactive_and_not_approved,
     administrative_actions_are_audited,
     a_cycle_closes_the_row_of_a_killed_one,
+    a_process_knows_only_its_own_cycles,
 }
 
 async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
@@ -188,21 +189,9 @@ async fn administrative_actions_are_audited(kind: Kind) {
     assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
 }
 
-async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
-    let store = kind.empty_store().await;
-    let killed = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
-    let other = store.begin_cycle("another", Trigger::Startup, at(2).at).await.unwrap();
-    let ahead = store.begin_cycle("tenant/configured", Trigger::Schedule, at(9).at).await.unwrap();
-    let cycle = store.begin_cycle("tenant/configured", Trigger::Signal, at(2).at).await.unwrap();
-    store.set_cycle_source(cycle, SOURCE, at(3).at).await.unwrap();
-    // No cycle ends before it started, whatever the clocks do.
-    for (killed, end) in [(killed, at(3).at), (ahead, at(9).at)] {
-        let killed = store.cycle(killed).await.unwrap().unwrap();
-        assert_eq!((killed.outcome, killed.finished_at), (Some(Outcome::Interrupted), Some(end)));
-    }
-    assert_eq!(store.cycle(other).await.unwrap().unwrap().outcome, None);
-
-    let end = CycleEnd {
+/// The end of a cycle, with each number once.
+fn end() -> CycleEnd {
+    CycleEnd {
         began: at(3).at,
         at: at(4).at,
         clock: Some(ClockFinding::Unknown(ClockFault::Missing)),
@@ -221,7 +210,24 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
         requests: 10,
         error: Some("none really".to_owned()),
         full_comparison: Some(true),
-    };
+    }
+}
+
+async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
+    let store = kind.empty_store().await;
+    let killed = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
+    let other = store.begin_cycle("another", Trigger::Startup, at(2).at).await.unwrap();
+    let ahead = store.begin_cycle("tenant/configured", Trigger::Schedule, at(9).at).await.unwrap();
+    let cycle = store.begin_cycle("tenant/configured", Trigger::Signal, at(2).at).await.unwrap();
+    store.set_cycle_source(cycle, SOURCE, at(3).at).await.unwrap();
+    // No cycle ends before it started, whatever the clocks do.
+    for (killed, end) in [(killed, at(3).at), (ahead, at(9).at)] {
+        let killed = store.cycle(killed).await.unwrap().unwrap();
+        assert_eq!((killed.outcome, killed.finished_at), (Some(Outcome::Interrupted), Some(end)));
+    }
+    assert_eq!(store.cycle(other).await.unwrap().unwrap().outcome, None);
+
+    let end = end();
     store.finish_cycle(cycle, &end).await.unwrap();
     let row = store.last_cycle(Some(SOURCE)).await.unwrap().unwrap();
     assert_eq!(
@@ -253,4 +259,19 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
     assert_eq!(store.last_success(SOURCE).await.unwrap(), Some(row));
     assert_eq!(store.last_success("another").await.unwrap(), None);
     assert_eq!(store.sources().await.unwrap(), ["another", SOURCE, "tenant/configured"]);
+}
+
+async fn a_process_knows_only_its_own_cycles(kind: Kind) {
+    let store = kind.empty_store().await;
+    let cycle = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
+    assert!(store.has_cycle(cycle).await.unwrap());
+    // After a failover the number may be that of another process, or of a program without writers.
+    for other in ["UPDATE sync_cycles SET writer_id = 'another'", "UPDATE sync_cycles SET writer_id = NULL"] {
+        execute(&store, other).await;
+        let before = store.cycle(cycle).await.unwrap();
+        assert!(!store.has_cycle(cycle).await.unwrap(), "{other}");
+        store.set_cycle_source(cycle, "another", at(2).at).await.unwrap();
+        assert!(!store.finish_cycle(cycle, &end()).await.unwrap(), "{other}");
+        assert_eq!(store.cycle(cycle).await.unwrap(), before, "{other}");
+    }
 }

@@ -12,20 +12,26 @@ use crate::program::{Daemon, finish, users};
 use crate::races::elsewhere;
 use crate::world::{World, assigned};
 
+/// A second cycle that stops at `step`, and loses its row while it sleeps.
+async fn lost_at(step: &str) -> (World, Daemon) {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, USERS);
+    let mut world = World::start(tenant).await;
+    world.now = system_clock();
+    world.run_program(&["sync"], 0);
+    let standby = world.database.backup().await;
+    world.sim.tenant(|tenant| assigned(tenant, 7));
+    let process = stopped_at(&world, &["sync"], &format!("{step}=1*return(stop)")).await;
+    terminate(&world).await;
+    world.database.restore(&standby).await;
+    (world, process)
+}
+
 #[tokio::test]
 async fn a_cycle_whose_number_another_one_has_gets_another_number() {
     on_postgres(async {
         for step in ["BatchCommitted", "CycleEnding"] {
-            let mut tenant = Tenant::default();
-            assigned(&mut tenant, USERS);
-            let mut world = World::start(tenant).await;
-            world.now = system_clock();
-            world.run_program(&["sync"], 0);
-            let standby = world.database.backup().await;
-            world.sim.tenant(|tenant| assigned(tenant, 7));
-            let mut process = stopped_at(&world, &["sync"], &format!("{step}=1*return(stop)")).await;
-            terminate(&world).await;
-            world.database.restore(&standby).await;
+            let (mut world, mut process) = lost_at(step).await;
             finish(elsewhere(&world, &["sync"]), 0);
             let before = world.query("SELECT * FROM sync_cycles ORDER BY id").await;
             assert_eq!(before.len(), 2);
@@ -52,15 +58,7 @@ async fn a_cycle_whose_number_another_one_has_gets_another_number() {
 async fn a_cycle_leaves_the_open_row_of_another_one_with_its_number() {
     on_postgres(async {
         for step in ["BatchCommitted", "CycleEnding"] {
-            let mut tenant = Tenant::default();
-            assigned(&mut tenant, USERS);
-            let mut world = World::start(tenant).await;
-            world.run_program(&["sync"], 0);
-            let standby = world.database.backup().await;
-            world.sim.tenant(|tenant| assigned(tenant, 7));
-            let mut process = stopped_at(&world, &["sync"], &format!("{step}=1*return(stop)")).await;
-            terminate(&world).await;
-            world.database.restore(&standby).await;
+            let (mut world, mut process) = lost_at(step).await;
             let mut other = elsewhere(&world, &["sync"]);
             other.env("FAILPOINTS", "Planned=1*return(stop)");
             let mut other = Daemon::spawn(other, &world.path("other.log"));
