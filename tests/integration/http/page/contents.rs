@@ -110,7 +110,8 @@ async fn held_and_failing_users_are_counted_and_the_first_are_listed() {
     })
     .await;
     gate.release();
-    served.world.cycles_ended(3).await;
+    // Until then an answer may be a second old.
+    served.daemon.logged("waiting next_cycle.at=", 3).await;
     served.world.run_program(&["pause"], 0);
     let seen = text(&served.page("/").body);
     assert!(seen.contains("State: paused") && seen.contains("learner-sync resume"), "{seen}");
