@@ -23,6 +23,7 @@ fn linked() -> LinkedLearners {
         active: true,
         outside: false,
         fingerprint: Fingerprint((u128::from(number) << 64).to_be_bytes()),
+        row: None,
         routes: routes.clone(),
     };
     (1..=LEARNERS).map(|number| (id(number), learner(number))).collect()

@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use graph_sim::{CLIENT_ID, CLIENT_SECRET, GraphSim, LargeTenant, TENANT_ID};
 use learner_sync::config;
-use learner_sync::directory::Assess;
+use learner_sync::directory::assess_each;
 use learner_sync::model::system_clock;
 use learner_sync::runtime::App;
 
@@ -39,7 +38,7 @@ fn pages(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(USERS as u64));
     group.bench_function("read ten pages", |bencher| {
         bencher.iter(|| {
-            let assess: Assess<()> = Arc::new(|read, _| {
+            let assess = assess_each(|read, _| {
                 black_box(read);
             });
             let read = directory.read(application.clone(), &rules.selection, &named, &assess, |_, ()| {});

@@ -73,8 +73,14 @@ fn world(linked: bool, step: u64) -> World {
         }
         let (learner, values) = (LearnerId::Number(number.cast_signed()), values(number, "Researcher"));
         let fingerprint = Fingerprint::compute(&values);
-        let link =
-            LinkedLearner { learner: learner.clone(), active: true, outside: false, fingerprint, routes: routes() };
+        let link = LinkedLearner {
+            learner: learner.clone(),
+            active: true,
+            outside: false,
+            fingerprint,
+            row: None,
+            routes: routes(),
+        };
         world.linked.insert(id(number), link);
         if changes {
             let row = LearnerRow {

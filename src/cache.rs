@@ -333,7 +333,7 @@ fn write(directory: &Path, encoded: Encoded) -> sled::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, Route};
+    use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, Route, RowHash};
 
     fn user(number: u128) -> EntraId {
         EntraId::from_bytes(number.to_be_bytes())
@@ -348,6 +348,7 @@ mod tests {
                     active: !number.is_multiple_of(3),
                     outside: number.is_multiple_of(5),
                     fingerprint: Fingerprint(number.to_le_bytes()),
+                    row: RowHash::from_bytes((number as u64 % 3).to_le_bytes()),
                     routes: routes.into_iter().flatten().collect(),
                 };
                 (user(number << 64), entry)

@@ -29,7 +29,7 @@ use self::clock::{cycle_time, log_finding};
 pub use self::credential::ends_soon;
 use self::deadline::Deadline;
 pub(crate) use self::desired::count_roles;
-use self::desired::{Assessor, Collector};
+use self::desired::{Assessor, Collector, NewRows};
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 use self::linked::{LinkedBefore, read_linked};
@@ -285,6 +285,8 @@ pub struct Prepared {
     pub plan: Plan,
     source: String,
     linked: LinkedLearners,
+    /// Whether `linked` has rows that the cache does not know.
+    has_new_rows: bool,
     /// The learners that this cycle linked.
     joined: Vec<(EntraId, LinkedLearner)>,
     facts: DatabaseFacts,
@@ -370,7 +372,7 @@ struct PlanningData {
 impl PlanningData {
     fn plan_input<'a>(&'a self, rules: &'a Rules, relinks: &'a BTreeMap<EntraId, Relink>) -> PlanInput<'a> {
         let Self { source: _, before, read, facts, named_groups, hidden, gone, unclear, time } = self;
-        let DirectoryRead { desired, snapshot, confirmation, surroundings: _ } = read;
+        let DirectoryRead { desired, snapshot, confirmation, surroundings: _, new_rows: _ } = read;
         PlanInput {
             linked: &before.linked,
             last_written: before.last_written.as_ref(),
@@ -391,9 +393,10 @@ impl PlanningData {
     }
 
     fn prepared(self, plan: Plan) -> Prepared {
-        let Self { source, before, facts, time, .. } = self;
+        let Self { source, before, read, facts, time, .. } = self;
         let LinkedBefore { linked, last_written: _, compared_at, generation } = before;
-        Prepared { plan, source, linked, joined: Vec::new(), facts, explained: None, compared_at, generation, time }
+        let (has_new_rows, joined, explained) = (!read.new_rows.is_empty(), Vec::new(), None);
+        Prepared { plan, source, linked, has_new_rows, joined, facts, explained, compared_at, generation, time }
     }
 }
 
@@ -424,6 +427,7 @@ async fn read_planning_data(
     let linked = Arc::new(std::mem::take(&mut before.linked));
     let read = deadline.keep(read_directory(context, options, application, &linked, time)).await??;
     before.linked = Arc::unwrap_or_clone(linked);
+    remember::rows(&mut before.linked, &read.new_rows);
     reached(Step::LeaversConfirmed);
 
     // The other answers may contradict the first.
@@ -462,6 +466,7 @@ struct DirectoryRead {
     snapshot: Snapshot,
     confirmation: Confirmation,
     surroundings: Option<explanation::Surroundings>,
+    new_rows: NewRows,
 }
 
 /// Reads and assesses every assigned user, then confirms the leavers.
@@ -475,7 +480,7 @@ async fn read_directory(
     let CycleContext { directory, store: _, cache: _, rules } = context;
     let watched = options.only.map(|only| only.user);
     let assessor = Assessor::new(Arc::clone(linked), rules, time.recorded(), watched);
-    let assess: Assess<_> = Arc::new(move |read, request_id| assessor.assess(read, request_id));
+    let assess: Assess<_> = Arc::new(assessor);
     let mut collector = Collector::new(linked, rules);
     let named = rules.restrictions.ids().collect();
     let take = |user, assessed| {
@@ -485,7 +490,7 @@ async fn read_directory(
     directory.progress().enter(Stage::ReadingUsers);
     let snapshot = directory.read(application, &rules.selection, &named, &assess, take).await?;
     drop(assess);
-    let (mut desired, account) = collector.seal(&snapshot);
+    let (mut desired, account, new_rows) = collector.seal(&snapshot);
     reached(Step::DirectoryRead);
     let candidates = plan::candidates(linked, &desired);
     directory.progress().enter(Stage::ConfirmingLeavers);
@@ -495,7 +500,7 @@ async fn read_directory(
         None => None,
         Some(only) => Some(explanation::surroundings(directory, rules, &snapshot, only.user, account).await?),
     };
-    Ok(DirectoryRead { desired, snapshot, confirmation, surroundings })
+    Ok(DirectoryRead { desired, snapshot, confirmation, surroundings, new_rows })
 }
 
 /// Reads what the plan needs from the learner database: old values only of learners that may change.

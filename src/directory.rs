@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 
 use reqwest::Url;
 
-pub use self::account::{AccountRead, Assess};
+pub use self::account::{AccountRead, Assess, AssessAccount, assess_each};
 use self::client::GraphClient;
 pub use self::confirm::Confirmation;
 use self::error::malformed;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheMiss, CachedLearners, Origin, unusable};
-use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes};
+use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes, RowHash};
 
 /// The number of buckets; their keys are the numbers below it.
 pub(super) const BUCKETS: u16 = 1024;
@@ -49,6 +49,8 @@ struct CacheEntry {
     active: bool,
     outside: bool,
     fingerprint: [u8; 16],
+    /// Zeros for an unknown row.
+    row: [u8; 8],
     routes: u32,
 }
 
@@ -83,7 +85,7 @@ pub(super) fn decode(
             shared.insert(routes.clone());
             combinations.push(routes);
         }
-        for CacheEntry { user, learner, active, outside, fingerprint, routes } in entries {
+        for CacheEntry { user, learner, active, outside, fingerprint, row, routes } in entries {
             let routes = combinations.get(routes as usize).cloned();
             let routes = routes.ok_or_else(|| unusable(&postcard::Error::SerdeDeCustom))?;
             if text_ids != matches!(learner, CachedLearnerId::Text) {
@@ -94,7 +96,8 @@ pub(super) fn decode(
                 CachedLearnerId::Uuid(bytes) => LearnerId::Uuid(uuid::Uuid::from_bytes(bytes)),
                 CachedLearnerId::Text => LearnerId::Text("".into()),
             };
-            let entry = LinkedLearner { learner, active, outside, fingerprint: Fingerprint(fingerprint), routes };
+            let (fingerprint, row) = (Fingerprint(fingerprint), RowHash::from_bytes(row));
+            let entry = LinkedLearner { learner, active, outside, fingerprint, row, routes };
             linked.push((EntraId::from_bytes(user), entry));
         }
     }
@@ -151,7 +154,7 @@ impl<'l> FromIterator<(EntraId, &'l LinkedLearner)> for Bucket {
     fn from_iter<I: IntoIterator<Item = (EntraId, &'l LinkedLearner)>>(linked: I) -> Self {
         let mut bucket = Self::default();
         let mut combinations: BTreeMap<&Routes, u32> = BTreeMap::new();
-        for (user, LinkedLearner { learner, active, outside, fingerprint, routes }) in linked {
+        for (user, LinkedLearner { learner, active, outside, fingerprint, row, routes }) in linked {
             let routes = *combinations.entry(routes).or_insert_with(|| {
                 let routes = routes.as_slice().iter().map(|route| match route {
                     Route::Direct => None,
@@ -170,6 +173,7 @@ impl<'l> FromIterator<(EntraId, &'l LinkedLearner)> for Bucket {
                 active: *active,
                 outside: *outside,
                 fingerprint: fingerprint.0,
+                row: row.map(RowHash::to_bytes).unwrap_or_default(),
                 routes,
             });
         }

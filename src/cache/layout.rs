@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// Increases with each change of the stored format.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 const FILE: &str = "layout";
 const NEW_FILE: &str = "layout.new";
 const FIRST_LINE: &str = "learner-sync cache, layout ";

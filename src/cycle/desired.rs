@@ -1,4 +1,7 @@
 //! Builds [`Desired`] page by page. A user is kept in full only when something may have to be written.
+//!
+//! A learner that is up to date keeps the hash of the row that said so. While Graph returns the same row under the same rules,
+//! the assessment is the same, and the row is neither decoded nor mapped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,12 +9,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Rules;
-use crate::directory::{AccountRead, Snapshot};
+use crate::directory::{AccountRead, AssessAccount, Snapshot};
 use crate::expression::Steps;
 use crate::mapping::MappedUser;
 use crate::model::{
-    APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Fingerprint, LinkedLearners, Reason, RequestId, Restrictions, Routes,
-    UnclearPrincipal, UserList, Value,
+    APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Fingerprint, Learner, LinkedLearners, Reason, RequestId, Restrictions,
+    Routes, RowHash, UnclearPrincipal, UserList, Value,
 };
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
@@ -29,6 +32,8 @@ pub(super) struct Assessor {
     name_slot: Option<usize>,
     /// The slot of the app roles, where the mapping uses only one of them.
     role_slot: Option<usize>,
+    /// Whether the same row always has the same assessment.
+    recalls_rows: bool,
 }
 
 /// An account, assessed.
@@ -41,8 +46,11 @@ pub(super) struct Assessed {
     listed: Option<ListedByName>,
     /// Whether it has several app roles, if the account was read.
     several_roles: Option<bool>,
+    /// The row of an unchanged learner, unless it is the known one.
+    new_row: Option<RowHash>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct ListedByName {
     only: bool,
     ignore: bool,
@@ -60,43 +68,16 @@ impl Assessor {
         let (name_slot, role_slot) =
             (rules.selection.position("userPrincipalName"), rules.selection.position(APP_ROLE_ASSIGNMENTS));
         let role_slot = role_slot.filter(|_| rules.mapping.picks_one_role());
-        Self { linked, rules: Arc::clone(rules), now, watched, name_slot, role_slot }
+        let recalls_rows = !rules.mapping.reads_clock();
+        Self { linked, rules: Arc::clone(rules), now, watched, name_slot, role_slot, recalls_rows }
     }
 
-    pub(super) fn assess(&self, read: &AccountRead, request_id: &RequestId) -> Assessed {
-        let request_id = request_id.clone();
-        let seen = (self.watched == Some(read.user())).then(|| Box::new(read.clone()));
-        let user = match read {
-            AccountRead::NotFound(_) => return Assessed::unread(Assessment::NotFound, request_id, seen),
-            AccountRead::Unreadable { detail, .. } => {
-                return Assessed::unread(unreadable(detail.clone()), request_id, seen);
-            }
-            AccountRead::User(user) => user,
-        };
-        let steps = Steps::for_one_user();
-        let assessment = match self.rules.scope.decide(user, &steps) {
-            ScopeDecision::In => self.compare(user.id, self.rules.mapping.apply(user, self.now, &steps)),
-            ScopeDecision::Out(reason) => Assessment::Leaving(reason),
-            ScopeDecision::Undecided { reason, detail } => {
-                Assessment::Rejected(Box::new(Rejection { reason, detail, user_name: None }))
-            }
-        };
-        let user_name = self.name_slot.and_then(|slot| match user.values.get(slot) {
-            Some(Value::Text(user_name)) => Some(user_name),
-            _ => None,
-        });
-        let Restrictions { only, ignore } = &self.rules.restrictions;
-        let listed = user_name.map(|user_name| ListedByName {
-            only: only.has_user_name(user_name),
-            ignore: ignore.has_user_name(user_name),
-            protected: self.rules.limits.protected.has_user_name(user_name),
-        });
-        let is_explained = self.watched.is_none_or(|watched| watched == user.id);
-        let has_several = self.role_slot.is_some_and(|slot| count_roles(&user.values[slot]) > 1);
-        Assessed { assessment, request_id, seen, listed, several_roles: Some(is_explained && has_several) }
+    /// The hash of a row under these rules; `None` when the row may be assessed otherwise in another cycle.
+    fn row_hash(&self, row: &str) -> Option<RowHash> {
+        if self.recalls_rows { RowHash::compute(&self.rules.hash, row) } else { None }
     }
 
-    fn compare(&self, user: EntraId, mapped: MappedUser) -> Assessment {
+    fn compare(&self, user: EntraId, mapped: MappedUser, row: Option<RowHash>) -> Assessment {
         match mapped {
             MappedUser::Inactive { user_name: _ } => Assessment::Leaving(Reason::MappedInactive),
             MappedUser::Rejected { reason, detail, user_name } => {
@@ -108,16 +89,71 @@ impl Assessor {
                 }
                 _ => {
                     learner.values.shrink_to_fit();
-                    Assessment::Wanted(Arc::new(learner))
+                    Assessment::Wanted(Arc::new(Learner { row, ..learner }))
                 }
             },
         }
     }
 }
 
+impl AssessAccount<Assessed> for Assessor {
+    fn assess(&self, read: &AccountRead, row: Option<&str>, request_id: &RequestId) -> Assessed {
+        let request_id = request_id.clone();
+        let seen = (self.watched == Some(read.user())).then(|| Box::new(read.clone()));
+        let user = match read {
+            AccountRead::NotFound(_) => return Assessed::unread(Assessment::NotFound, request_id, seen),
+            AccountRead::Unreadable { detail, .. } => {
+                return Assessed::unread(unreadable(detail.clone()), request_id, seen);
+            }
+            AccountRead::User(user) => user,
+        };
+        let user_name = self.name_slot.and_then(|slot| match user.values.get(slot) {
+            Some(Value::Text(user_name)) => Some(user_name),
+            _ => None,
+        });
+        let Restrictions { only, ignore } = &self.rules.restrictions;
+        let listed = user_name.map(|user_name| ListedByName {
+            only: only.has_user_name(user_name),
+            ignore: ignore.has_user_name(user_name),
+            protected: self.rules.limits.protected.has_user_name(user_name),
+        });
+        // The names of listed users are needed in each cycle.
+        let is_listed = listed.is_some_and(|listed| listed != ListedByName::NOWHERE);
+        let row = row.filter(|_| !is_listed).and_then(|row| self.row_hash(row));
+        let steps = Steps::for_one_user();
+        let assessment = match self.rules.scope.decide(user, &steps) {
+            ScopeDecision::In => self.compare(user.id, self.rules.mapping.apply(user, self.now, &steps), row),
+            ScopeDecision::Out(reason) => Assessment::Leaving(reason),
+            ScopeDecision::Undecided { reason, detail } => {
+                Assessment::Rejected(Box::new(Rejection { reason, detail, user_name: None }))
+            }
+        };
+        let is_unchanged = matches!(assessment, Assessment::Unchanged);
+        let known = self.linked.get(&user.id).and_then(|linked| linked.row);
+        let new_row = row.filter(|row| is_unchanged && known != Some(*row));
+        let is_explained = self.watched.is_none_or(|watched| watched == user.id);
+        let has_several = self.role_slot.is_some_and(|slot| count_roles(&user.values[slot]) > 1);
+        Assessed { assessment, request_id, seen, listed, several_roles: Some(is_explained && has_several), new_row }
+    }
+
+    fn recall(&self, user: EntraId, row: &str, request_id: &RequestId) -> Option<Assessed> {
+        let known = self.linked.get(&user).filter(|linked| linked.active)?.row?;
+        if self.row_hash(row)? != known {
+            return None;
+        }
+        let (assessment, request_id) = (Assessment::Unchanged, request_id.clone());
+        let (listed, several_roles) = (Some(ListedByName::NOWHERE), Some(false));
+        Some(Assessed { assessment, request_id, seen: None, listed, several_roles, new_row: None })
+    }
+}
+
+impl ListedByName {
+    const NOWHERE: Self = Self { only: false, ignore: false, protected: false };
+}
+
 impl Assessed {
     fn unread(assessment: Assessment, request_id: RequestId, seen: Option<Box<AccountRead>>) -> Self {
-        Self { assessment, request_id, seen, listed: None, several_roles: None }
+        Self { assessment, request_id, seen, listed: None, several_roles: None, new_row: None }
     }
 }
 
@@ -133,7 +169,11 @@ pub(super) struct Collector<'a> {
     restrictions: Restrictions,
     protected: BTreeSet<EntraId>,
     several_roles: BTreeSet<EntraId>,
+    new_rows: NewRows,
 }
+
+/// The rows of unchanged learners that the cache does not know.
+pub(super) type NewRows = Vec<(EntraId, RowHash)>;
 
 impl<'a> Collector<'a> {
     pub(super) fn new(linked: &'a LinkedLearners, rules: &'a Rules) -> Self {
@@ -147,13 +187,15 @@ impl<'a> Collector<'a> {
             restrictions: rules.restrictions.clone(),
             protected: BTreeSet::new(),
             several_roles: BTreeSet::new(),
+            new_rows: NewRows::new(),
         }
     }
 
     /// Adds an account. A second read of the same account replaces the first.
     pub(super) fn add(&mut self, user: EntraId, assessed: Assessed) {
-        let Assessed { assessment, request_id, seen, listed, several_roles } = assessed;
+        let Assessed { assessment, request_id, seen, listed, several_roles, new_row } = assessed;
         self.users.push((user, AssignedUser { assessment, routes: self.no_routes.clone(), request_id }));
+        self.new_rows.extend(new_row.map(|row| (user, row)));
         if let Some(seen) = seen {
             self.seen = Some(*seen);
         }
@@ -183,7 +225,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The users that the complete snapshot names, and no other.
-    pub(super) fn seal(self, snapshot: &Snapshot) -> (Desired, Option<AccountRead>) {
+    pub(super) fn seal(self, snapshot: &Snapshot) -> (Desired, Option<AccountRead>, NewRows) {
         if !self.several_roles.is_empty() {
             let some =
                 self.several_roles.iter().take(MAX_LOGGED).map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -218,7 +260,7 @@ impl<'a> Collector<'a> {
         let others: BTreeMap<_, _> = untyped.chain(unclear).filter(|(id, _)| !users.contains_key(id)).collect();
         users.extend(others);
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };
-        (Desired { users, restrictions, protected: self.protected }, self.seen)
+        (Desired { users, restrictions, protected: self.protected }, self.seen, self.new_rows)
     }
 }
 

@@ -2,10 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::desired::NewRows;
 use super::{CycleContext, CycleOptions, Prepared};
 use crate::cache::{self, Origin};
 use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners};
 use crate::plan::{Batch, Compared, Plan, RowAfter};
+
+/// Follows the read of the directory.
+pub(super) fn rows(linked: &mut LinkedLearners, new_rows: &NewRows) {
+    for (user, row) in new_rows {
+        if let Some(linked) = linked.get_mut(user) {
+            linked.row = Some(*row);
+        }
+    }
+}
 
 /// Follows the bookkeeping.
 pub(super) fn recorded(linked: &mut LinkedLearners, plan: &Plan) {
@@ -16,6 +26,8 @@ pub(super) fn recorded(linked: &mut LinkedLearners, plan: &Plan) {
     }
     for Compared { user, fingerprint, active } in plan.compared() {
         if let Some(linked) = linked.get_mut(user) {
+            // The known row is mapped to the former values.
+            linked.row = linked.row.filter(|_| linked.fingerprint == *fingerprint);
             linked.fingerprint = *fingerprint;
             linked.active = *active;
         }
@@ -35,10 +47,10 @@ pub(super) fn applied(
     for decision in batch.decisions() {
         let (Some(learner), Some(after)) = (learners.get(&decision.user), decision.row_after()) else { continue };
         former.extend(decision.former_user());
-        let RowAfter { active, routes, fingerprint, spelling: _, approved_by: _, keeps_hold: _ } = after;
-        let (learner, active, fingerprint) = ((*learner).clone(), *active, *fingerprint);
+        let RowAfter { active, routes, fingerprint, row, spelling: _, approved_by: _, keeps_hold: _ } = after;
+        let (learner, active, fingerprint, row) = ((*learner).clone(), *active, *fingerprint, *row);
         let (outside, routes) = (false, routes.clone());
-        let after = LinkedLearner { learner, active, outside, fingerprint, routes };
+        let after = LinkedLearner { learner, active, outside, fingerprint, row, routes };
         match linked.get_mut(&decision.user) {
             Some(linked) => *linked = after,
             None => joined.push((decision.user, after)),
@@ -52,10 +64,12 @@ pub(super) fn applied(
 impl Prepared {
     /// Writes the cache, unless it is up to date. Failing to write it costs only time.
     pub(super) async fn update_cache(&mut self, context: CycleContext<'_>, options: CycleOptions<'_>) {
-        let Self { plan, source, linked, joined, facts: _, explained: _, compared_at, generation, time } = self;
+        let Self { plan, source, linked, has_new_rows, joined, facts: _, explained: _, compared_at, generation, time } =
+            self;
         linked.extend(std::mem::take(joined));
         let Some(path) = context.cache else { return };
-        let is_up_to_date = plan.counts().applied() == 0 && plan.routes().is_empty() && plan.compared().is_empty();
+        let is_up_to_date =
+            plan.counts().applied() == 0 && plan.routes().is_empty() && plan.compared().is_empty() && !*has_new_rows;
         // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.
         let from_cache = compared_at.is_some();
         if (from_cache && is_up_to_date) || (!from_cache && options.only.is_some()) {

@@ -22,8 +22,34 @@ pub enum AccountRead {
     NotFound(EntraId),
 }
 
-/// The purpose for which an account is read, given the id of the answer; runs on another thread.
-pub type Assess<A> = Arc<dyn Fn(&AccountRead, &RequestId) -> A + Send + Sync>;
+/// The purpose for which accounts are read, on other threads.
+pub trait AssessAccount<A>: Send + Sync {
+    /// Assesses an account, given the id of the answer. `row` is its row in a list of members, if the account was read from
+    /// there.
+    fn assess(&self, read: &AccountRead, row: Option<&str>, request_id: &RequestId) -> A;
+
+    /// The assessment of a user whose row in a list of members is, letter for letter, one that was assessed in an earlier
+    /// cycle. Such a row is not decoded.
+    fn recall(&self, _user: EntraId, _row: &str, _request_id: &RequestId) -> Option<A> {
+        None
+    }
+}
+
+/// A shared [`AssessAccount`].
+pub type Assess<A> = Arc<dyn AssessAccount<A>>;
+
+/// Assesses each account that is read, and recalls none.
+pub fn assess_each<A>(assess: impl Fn(&AccountRead, &RequestId) -> A + Send + Sync + 'static) -> Assess<A> {
+    Arc::new(AssessEach(assess))
+}
+
+struct AssessEach<F>(F);
+
+impl<A, F: Fn(&AccountRead, &RequestId) -> A + Send + Sync> AssessAccount<A> for AssessEach<F> {
+    fn assess(&self, read: &AccountRead, _row: Option<&str>, request_id: &RequestId) -> A {
+        (self.0)(read, request_id)
+    }
+}
 
 impl AccountRead {
     /// The user's id.

@@ -202,7 +202,7 @@ fn assess_singles<A>(
             SingleAnswer::Read(read, request_id) => (read, request_id),
         };
         let exists = !matches!(read, AccountRead::NotFound(_));
-        accounts.push(DirectAccount { user, exists, assessed: assess(&read, &request_id) });
+        accounts.push(DirectAccount { user, exists, assessed: assess.assess(&read, None, &request_id) });
     }
     accounts
 }
@@ -217,7 +217,7 @@ fn assess_row<A>(
 ) -> DirectAccount<A> {
     roles.add_to(&mut row);
     let read = read_account(row, selection, request_id);
-    let assessed = DirectAccount { user: read.user(), exists: true, assessed: assess(&read, request_id) };
+    let assessed = DirectAccount { user: read.user(), exists: true, assessed: assess.assess(&read, None, request_id) };
     texts.recycle(read);
     assessed
 }

@@ -12,7 +12,7 @@ use super::client::with_request_id;
 use super::error::FailedReads;
 use super::members::{GroupState, MemberList, ReadRow};
 use super::principals::Assignments;
-use super::wire::RowType;
+use super::wire::{RowType, Texts, UserRow};
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot};
 use crate::model::{EntraId, RequestId, Selection, UnclearRows, Value, Verdict};
 
@@ -154,10 +154,11 @@ impl Directory {
         confirmation.unclear = unclear;
         let mut groups = BTreeMap::new();
         let (nothing, leavers) = (&Arc::default(), leavers.clone());
-        let listed_as: ReadRow<&str> = Arc::new(move |row, _, _| match row.kind {
-            RowType::Other(kind) if leavers.contains(&row.id) => Some((row.id, kind)),
-            _ => None,
-        });
+        let listed_as: ReadRow<&str> =
+            Arc::new(move |row: UserRow, _: &str, _: &RequestId, _: &mut Texts| match row.kind {
+                RowType::Other(kind) if leavers.contains(&row.id) => Some((row.id, kind)),
+                _ => None,
+            });
         let listed_as = &listed_as;
         let reads = names.iter().map(|(group, name)| async move {
             let mut listed = Vec::new();

@@ -58,12 +58,32 @@ impl MemberList {
     }
 }
 
-/// The purpose of a list of members beside the members: its rows are assessed on another thread.
-pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &RequestId, &mut Texts) -> Option<(EntraId, T)> + Send + Sync>;
+/// The purpose of a list of members beside the members: its rows are read on another thread.
+pub(super) trait ReadMember<T>: Send + Sync {
+    /// Reads a decoded row, given its text and the id of the answer.
+    fn read(&self, row: UserRow, json: &str, request_id: &RequestId, texts: &mut Texts) -> Option<(EntraId, T)>;
+
+    /// The user of a row that need not be decoded, and what it says, unless another row of the user said it.
+    fn recall(&self, _json: &str, _request_id: &RequestId) -> Option<(EntraId, Option<T>)> {
+        None
+    }
+}
+
+/// A shared [`ReadMember`].
+pub(super) type ReadRow<T> = Arc<dyn ReadMember<T>>;
+
+impl<T, F> ReadMember<T> for F
+where
+    F: Fn(UserRow, &str, &RequestId, &mut Texts) -> Option<(EntraId, T)> + Send + Sync,
+{
+    fn read(&self, row: UserRow, json: &str, request_id: &RequestId, texts: &mut Texts) -> Option<(EntraId, T)> {
+        self(row, json, request_id, texts)
+    }
+}
 
 /// Only the members.
 pub(super) fn members_alone() -> ReadRow<()> {
-    Arc::new(|_, _, _| None)
+    Arc::new(|_: UserRow, _: &str, _: &RequestId, _: &mut Texts| None)
 }
 
 #[derive(Default)]
@@ -85,6 +105,11 @@ fn parse_members<T>(
     let request_id = rows.request_id;
     for json in rows {
         page.rows += 1;
+        if let Some((user, recalled)) = read_row.recall(json, request_id) {
+            page.users.push(user);
+            read.extend(recalled.map(|recalled| (user, recalled)));
+            continue;
+        }
         match wire::member(json, selection, &mut texts) {
             Ok(row) => {
                 match row.kind {
@@ -92,7 +117,7 @@ fn parse_members<T>(
                     RowType::User | RowType::Agent => page.users.push(row.id),
                     RowType::Unknown => page.unknown.push(row.id),
                 }
-                read.extend(read_row(row, request_id, &mut texts));
+                read.extend(read_row.read(row, json, request_id, &mut texts));
             }
             Err(InvalidRow::Failed(why)) => return Err(why),
             Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => page.bad_rows += 1,

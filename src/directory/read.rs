@@ -1,11 +1,11 @@
 //! Reads all assigned users page by page, each user once.
 
-#[expect(clippy::disallowed_types, reason = "for rows that are never listed")]
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+#[expect(clippy::disallowed_types, reason = "for rows that are never listed")]
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 use futures_util::TryStreamExt as _;
@@ -14,13 +14,13 @@ use futures_util::stream::FuturesUnordered;
 use super::account::{Assess, read_account};
 use super::by_id::{DirectAccount, DirectRead};
 use super::error::GraphError;
-use super::members::{GroupState, MemberList, ReadRow, members_alone, named_members};
+use super::members::{GroupState, MemberList, ReadMember, ReadRow, members_alone, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
 use super::routes::Assigned;
-use super::wire::{RowType, UserRow};
+use super::wire::{self, RowType, Texts, UserRow};
 use super::{Application, Directory, DirectoryError, Snapshot};
-use crate::model::{APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Route, Routes, Selection};
+use crate::model::{APP_ROLE_ASSIGNMENTS, ByUser, EntraId, RequestId, Route, Routes, Selection};
 
 /// The lists of members, and what their rows say.
 struct GroupReads {
@@ -31,7 +31,10 @@ struct GroupReads {
 /// The rows of members in all lists. They are read on several threads, and each user is assessed at the first complete row.
 #[derive(Default)]
 struct MemberRows {
-    /// The users with a complete row, and the hash of the first one.
+    /// The users with a row that is known from an earlier cycle.
+    #[expect(clippy::disallowed_types, reason = "searched for each row, and never listed")]
+    known: HashSet<EntraId, RandomState>,
+    /// The other users with a complete row, and the hash of the first one.
     #[expect(clippy::disallowed_types, reason = "searched for each row, and never listed")]
     complete: HashMap<EntraId, u64, RandomState>,
     /// Users with an incomplete row or with rows that disagree. A direct read decides.
@@ -115,7 +118,13 @@ impl Directory {
         // Role names need all groups, so with roles no member row is complete yet.
         let with_rows = selection.position(APP_ROLE_ASSIGNMENTS).is_none();
         let rows = Arc::new(Mutex::new(MemberRows::default()));
-        let read_row = &read_member(selection, assess, &rows);
+        let read_row: ReadRow<A> = Arc::new(MemberReader {
+            selection: Arc::clone(selection),
+            assess: Arc::clone(assess),
+            rows: Arc::clone(&rows),
+            hashed: RandomState::default(),
+        });
+        let read_row = &read_row;
         // One task reads all groups, so the lock is always free.
         let on_user = &Mutex::new(on_user);
         let reads = groups.iter().map(|(group, name)| async move {
@@ -140,7 +149,7 @@ impl Directory {
             lists.insert(group, members);
         }
         drop(reads);
-        let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
+        let rows = std::mem::take(&mut *lock(&rows));
         Ok(GroupReads { lists, rows })
     }
 
@@ -193,10 +202,11 @@ impl GroupReads {
     /// The users whose account is still to be read. After a restarted list, there may be rows of users who are in no list any
     /// more. The snapshot does not contain them, so `Desired` drops them.
     fn open(&self, users: &ByUser<u32>) -> Vec<EntraId> {
-        let MemberRows { complete, reread } = &self.rows;
-        let open: Vec<EntraId> =
-            users.keys().filter(|id| !complete.contains_key(id) || reread.contains(id)).copied().collect();
-        tracing::debug!(users = users.len(), direct = open.len(), reread = reread.len(), "lists read");
+        let MemberRows { known, complete: _, reread } = &self.rows;
+        let is_open = |id: &&EntraId| !self.rows.has_complete(id) || reread.contains(id);
+        let open: Vec<EntraId> = users.keys().filter(is_open).copied().collect();
+        let (users, known, direct, reread) = (users.len(), known.len(), open.len(), reread.len());
+        tracing::debug!(users, known, direct, reread, "lists read");
         open
     }
 
@@ -219,14 +229,22 @@ fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (
 }
 
 /// Assesses each user at the first complete row.
-fn read_member<A: Send + 'static>(
-    selection: &Arc<Selection>,
-    assess: &Assess<A>,
-    rows: &Arc<Mutex<MemberRows>>,
-) -> ReadRow<A> {
-    let (selection, assess, rows) = (Arc::clone(selection), Arc::clone(assess), Arc::clone(rows));
-    let hashed = RandomState::default();
-    Arc::new(move |row, request_id, texts| {
+struct MemberReader<A> {
+    selection: Arc<Selection>,
+    assess: Assess<A>,
+    rows: Arc<Mutex<MemberRows>>,
+    hashed: RandomState,
+}
+
+impl<A: Send> ReadMember<A> for MemberReader<A> {
+    fn recall(&self, json: &str, request_id: &RequestId) -> Option<(EntraId, Option<A>)> {
+        let user = wire::apparent_id(json)?;
+        let recalled = self.assess.recall(user, json, request_id)?;
+        let is_first = lock(&self.rows).add_known(user);
+        Some((user, is_first.then_some(recalled)))
+    }
+
+    fn read(&self, row: UserRow, json: &str, request_id: &RequestId, texts: &mut Texts) -> Option<(EntraId, A)> {
         let UserRow { kind, id, values, problem } = &row;
         if matches!(kind, RowType::Other(_)) {
             return None;
@@ -234,21 +252,21 @@ fn read_member<A: Send + 'static>(
         let user = *id;
         let is_oversized = problem.as_ref().is_some_and(|problem| problem.is_oversized);
         let is_complete = *kind != RowType::Unknown && problem.is_none() && values.iter().all(Option::is_some);
-        let hash = (is_complete || is_oversized).then(|| hashed.hash_one((kind, values)));
-        if !rows.lock().unwrap_or_else(PoisonError::into_inner).add(user, hash) {
+        let hash = (is_complete || is_oversized).then(|| self.hashed.hash_one((kind, values)));
+        if !lock(&self.rows).add(user, hash) {
             return None;
         }
-        let read = read_account(row, &selection, request_id);
-        let assessed = assess(&read, request_id);
+        let read = read_account(row, &self.selection, request_id);
+        let assessed = self.assess.assess(&read, is_complete.then_some(json), request_id);
         texts.recycle(read);
         Some((user, assessed))
-    })
+    }
 }
 
 impl MemberRows {
     /// Adds a row with its hash, if it is complete. Returns whether it is the first complete row of the user.
     fn add(&mut self, user: EntraId, hash: Option<u64>) -> bool {
-        let Some(hash) = hash else {
+        let Some(hash) = hash.filter(|_| !self.known.contains(&user)) else {
             self.reread.insert(user);
             return false;
         };
@@ -265,4 +283,22 @@ impl MemberRows {
             }
         }
     }
+
+    /// Adds a row that is known from an earlier cycle. Returns whether it is the first complete row of the user.
+    fn add_known(&mut self, user: EntraId) -> bool {
+        // It differs from the row that had to be decoded.
+        if self.complete.contains_key(&user) {
+            self.reread.insert(user);
+            return false;
+        }
+        self.known.insert(user)
+    }
+
+    fn has_complete(&self, user: &EntraId) -> bool {
+        self.known.contains(user) || self.complete.contains_key(user)
+    }
+}
+
+fn lock(rows: &Mutex<MemberRows>) -> MutexGuard<'_, MemberRows> {
+    rows.lock().unwrap_or_else(PoisonError::into_inner)
 }

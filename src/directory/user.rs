@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::account::assess_each;
 use super::by_id::DirectRead;
 use super::list::{ListEvent, ParseRows};
 use super::roles::RoleValue;
@@ -24,7 +25,7 @@ impl Directory {
         let direct = DirectRead {
             selection: Arc::new(selection.clone()),
             roles: &|_| RoleValue::default(),
-            assess: Arc::new(|read, _| read.clone()),
+            assess: assess_each(|read, _| read.clone()),
         };
         drop(self.read_directly(&[user], &BTreeSet::new(), &direct, |account| found = account.assessed).await?);
         Ok(found)

@@ -19,7 +19,7 @@ pub(super) use self::assignment::{AssignmentRow, PrincipalType, assignment};
 use self::object::{Members, decode};
 pub(super) use self::page::{Page, page};
 pub(super) use self::text::body_text;
-pub(super) use self::user::{InvalidRow, RowProblem, RowType, Texts, UserRow, member, user};
+pub(super) use self::user::{InvalidRow, RowProblem, RowType, Texts, UserRow, apparent_id, member, user};
 use crate::model::foreign_text;
 
 /// A service principal: <https://learn.microsoft.com/graph/api/resources/serviceprincipal>.

@@ -12,6 +12,7 @@ use super::compile::{Expression, IgnoreFlow};
 use super::constant::ArgumentType;
 use super::dates::UtcDateTime;
 use super::functions::Function;
+use super::inspect::READ_CLOCK;
 pub(super) use super::pattern::MAX_PRODUCED;
 use super::pattern::{LimitExceeded, TOO_LONG};
 use super::steps::Steps;
@@ -92,6 +93,12 @@ impl<'a> Call<'a> {
     /// Argument `index`; null when it is omitted.
     pub(super) fn value(self, index: usize) -> Evaluated<'a> {
         self.arguments.get(index).map_or(Ok(null()), |argument| argument.operand(self.context))
+    }
+
+    /// The time of the cycle.
+    pub(super) fn now(self) -> jiff::Timestamp {
+        debug_assert!(READ_CLOCK.contains(&self.function.name), "{} reads the clock", self.function.name);
+        self.context.now
     }
 
     /// Argument `index` as text, unless it is null.

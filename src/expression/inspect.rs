@@ -4,6 +4,9 @@ use super::attribute::AttributePart;
 use super::compile::Expression;
 use crate::model::Value;
 
+/// The functions that may read the time of the cycle.
+pub(super) const READ_CLOCK: [&str; 2] = ["Now", "FormatDateTime"];
+
 /// Whether the value of an expression depends on the time of the cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeDependence {
@@ -36,6 +39,11 @@ impl Expression {
         let mut found = false;
         self.visit(&mut |part| found |= matches!(part, Self::Call { function, .. } if function.name == name));
         found
+    }
+
+    /// Whether the value may depend on the time of the cycle: also the part of a date that a format leaves out does.
+    pub(crate) fn reads_clock(&self) -> bool {
+        READ_CLOCK.iter().any(|name| self.calls(name))
     }
 
     /// The value of an expression that is a single constant.

@@ -62,7 +62,7 @@ fn rejected(mapped: MappedUser) -> String {
 
 #[test]
 fn the_default_mapping() {
-    let Learner { values, on_create } = learner(mapped(&default_entries(), &ada()));
+    let Learner { values, on_create, row: _ } = learner(mapped(&default_entries(), &ada()));
     assert_eq!(
         printed(&values),
         [
@@ -191,7 +191,7 @@ fn defaults_and_on_create_entries() {
             ..MappingEntry::new(Attribute::SecurityChampion.path(), "[jobTitle]")
         },
     ]);
-    let Learner { values, on_create } = learner(mapped(&entries, &ada()));
+    let Learner { values, on_create, row: _ } = learner(mapped(&entries, &ada()));
     assert_eq!(
         printed(&values),
         [
@@ -412,7 +412,7 @@ fn a_default_never_clears_what_is_required_or_does_not_flow() {
         MappingEntry { apply: ApplyMode::OnCreate, ..title("[jobTitle]") },
         title("IgnoreFlowIfNullOrEmpty([jobTitle])"),
     ] {
-        let Learner { values, on_create } = learner(mapped(&with([entry]), &ada()));
+        let Learner { values, on_create, row: _ } = learner(mapped(&with([entry]), &ada()));
         assert_eq!(values.get(Attribute::Title), None);
         assert_eq!(on_create.unwrap().text(Attribute::Title), Some("Learner"));
     }

@@ -26,6 +26,11 @@ impl Mapping {
         })
     }
 
+    /// Whether the result for a user can differ from one cycle to the next although the user has not changed.
+    pub fn reads_clock(&self) -> bool {
+        self.entries().any(|entry| entry.expression.reads_clock())
+    }
+
     /// Whether an entry uses only one of several app roles.
     pub fn picks_one_role(&self) -> bool {
         self.entries().any(|entry| entry.expression.calls(ONE_ROLE))

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{ByUser, EntraId, Fingerprint, InvalidEntraId, LearnerId};
+use super::{ByUser, EntraId, Fingerprint, InvalidEntraId, LearnerId, RowHash};
 
 /// Which members of an assigned group count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,9 @@ pub struct LinkedLearner {
     pub outside: bool,
     /// The fingerprint of the learner's values.
     pub fingerprint: Fingerprint,
+    /// The row of the user in a list of members, if it was seen: a row with this hash is mapped to values with this
+    /// fingerprint.
+    pub row: Option<RowHash>,
     /// The user's routes in the last cycle.
     pub routes: Routes,
 }

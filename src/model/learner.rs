@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::RowHash;
 use super::blanks::{fold, trim_blanks};
 use super::values::Values;
 
@@ -108,6 +109,8 @@ pub struct Learner {
     /// the default of an attribute which `values` clears keeps it. Most mappings have none, and a first load has a million
     /// learners.
     pub on_create: Option<Box<Values>>,
+    /// The row of a list of members that was mapped to `values`, where one row says everything.
+    pub row: Option<RowHash>,
 }
 
 impl Learner {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Changes;
-use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, RequestId, Routes, Status};
+use crate::model::{
+    Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, RequestId, Routes, RowHash, Status,
+};
 
 /// The SCIM path of the object id, as logs name it beside the attributes.
 pub const EXTERNAL_ID: &str = "externalId";
@@ -113,6 +115,8 @@ pub struct RowAfter {
     pub routes: Routes,
     /// The fingerprint of the row's values.
     pub fingerprint: Fingerprint,
+    /// The row of Graph that is mapped to these values, where it is known.
+    pub row: Option<RowHash>,
     /// The fingerprint of user name and e-mail as they are written; `None` when they are not.
     pub spelling: Option<Fingerprint>,
     /// The administrator who approved the action. Approved actions do not count against the limits again.

@@ -50,7 +50,7 @@ fn split(input: PlanInput<'_>, mut decision: Decision) -> [Decision; 2] {
     {
         let mut values = learner.values.clone();
         values.extend(held.changes.iter().map(|change| (change.attribute, change.old)));
-        after.fingerprint = Fingerprint::compute(&values);
+        (after.fingerprint, after.row) = (Fingerprint::compute(&values), None);
         after.spelling = Some(Fingerprint::spelling(&values));
         after.keeps_hold = true;
     }

@@ -272,6 +272,7 @@ pub(super) fn active_after(routes: &Routes, learner: &Learner) -> RowAfter {
         active: true,
         routes: routes.clone(),
         fingerprint: Fingerprint::compute(&learner.values),
+        row: learner.row,
         spelling: Some(Fingerprint::spelling(&learner.values)),
         approved_by: None,
         keeps_hold: false,

@@ -243,6 +243,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
             active: false,
             routes: input.routes(*user).unwrap_or(&linked.routes).clone(),
             fingerprint: linked.fingerprint,
+            row: None,
             spelling: None,
             approved_by: None,
             keeps_hold: false,

@@ -81,6 +81,7 @@ fn learner(name: u8, email: u8, department: Option<u8>) -> Learner {
             (Attribute::Department, department.map(|department| format!("d{department}"))),
         ]),
         on_create: Some(Box::new(Values::from([(Attribute::Title, Some("Learner".to_owned()))]))),
+        row: None,
     }
 }
 

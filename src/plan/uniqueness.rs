@@ -293,6 +293,7 @@ fn free_values(
             active: row.active,
             routes,
             fingerprint: Fingerprint::compute(&values),
+            row: None,
             spelling: None,
             approved_by: None,
             keeps_hold: false,

@@ -176,6 +176,7 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
             active: action != Action::Deactivate,
             routes: [Route::Direct].into_iter().collect(),
             fingerprint: Fingerprint([0; 16]),
+            row: None,
             spelling: None,
             approved_by: None,
             keeps_hold: false,

@@ -1,6 +1,6 @@
 //! Guests: their names in Entra, in the learner database, in the configuration and on the command line.
 
-use graph_sim::{Fault, Tenant, User};
+use graph_sim::{Fault, MemberKind, Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
@@ -11,13 +11,32 @@ use crate::world::{World, assigned};
 const HOME: &str = "ada_king@partner.example";
 const STORED: &str = "ada_king_partner.example#EXT#@harbourworks.example";
 
-/// Twelve members and Ada, a guest, all assigned.
+/// Twelve members and Ada, a guest in a group, all assigned.
 fn with_guest() -> (Tenant, String) {
     let mut tenant = Tenant::default();
-    assigned(&mut tenant, 12);
+    let members = assigned(&mut tenant, 12);
     let ada = tenant.add_user(User::named("Ada", "King").invited_as(HOME).department("Research"));
-    tenant.assign_user(&ada);
+    let guests = tenant.add_group("Guests");
+    tenant.assign_group(&guests);
+    // Without the guest, the group is not empty.
+    [&ada, &members[0]].into_iter().for_each(|user| tenant.add_member(&guests, user));
     (tenant, ada)
+}
+
+/// The group of the guest.
+fn guests(tenant: &Tenant) -> String {
+    let principals = tenant.application.assignments().map(|(principal, _)| principal);
+    principals.filter(|id| tenant.kind_of(id) == Some(MemberKind::Group)).map(str::to_owned).next().unwrap()
+}
+
+fn join(tenant: &mut Tenant, ada: &str) {
+    let group = guests(tenant);
+    tenant.add_member(&group, ada);
+}
+
+fn leave(tenant: &mut Tenant, ada: &str) {
+    let group = guests(tenant);
+    tenant.remove_member(&group, ada);
 }
 
 /// A world in which Ada has her stored name, as before an upgrade.
@@ -105,9 +124,9 @@ async fn a_guest_who_returns_after_an_upgrade_is_renamed_only_after_an_approval(
     for how in ["unassigned", "deactivated outside"] {
         let (mut world, ada) = upgraded().await;
         if how == "unassigned" {
-            world.sim.tenant(|tenant| tenant.unassign(&ada));
+            world.sim.tenant(|tenant| leave(tenant, &ada));
             assert_eq!(world.cycle().await.counts.deactivated, 1);
-            world.sim.tenant(|tenant| tenant.assign_user(&ada));
+            world.sim.tenant(|tenant| join(tenant, &ada));
         } else {
             world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{ada}'")).await;
         }
@@ -119,10 +138,10 @@ async fn a_guest_who_returns_after_an_upgrade_is_renamed_only_after_an_approval(
         assert_eq!(world.settled().await.counts.held, 1);
 
         // A guest who leaves has no name to approve.
-        world.sim.tenant(|tenant| tenant.unassign(&ada));
+        world.sim.tenant(|tenant| leave(tenant, &ada));
         world.cycle().await;
         assert_eq!(held(&world).await.len(), 0);
-        world.sim.tenant(|tenant| tenant.assign_user(&ada));
+        world.sim.tenant(|tenant| join(tenant, &ada));
         assert_eq!(world.cycle().await.counts.held, 1);
         assert_eq!(world.approve().await, 1);
         assert_eq!(world.cycle().await.counts.updated, 1, "{how}");
@@ -162,7 +181,7 @@ async fn a_guest_is_named_by_every_name() {
             assert_eq!(world.cycle().await.counts.created, expected, "{setting} {name}");
             world.execute(&format!("UPDATE learners SET user_name = '{platform}' WHERE external_id = '{ada}'")).await;
             world.sim.tenant(|tenant| match unassigned {
-                true => tenant.unassign(&ada),
+                true => leave(tenant, &ada),
                 false => tenant.user_mut(&ada).account_enabled = Some(false),
             });
             let report = world.cycle().await;
@@ -193,9 +212,9 @@ async fn a_guest_and_a_member_do_not_share_a_name() {
     for user in [&ada, &member] {
         assert_eq!(world.log(user).await, ["create failure conflict"]);
     }
-    world.sim.tenant(|tenant| tenant.unassign(&ada));
+    world.sim.tenant(|tenant| leave(tenant, &ada));
     assert_eq!(world.cycle().await.counts.created, 1);
-    world.sim.tenant(|tenant| tenant.assign_user(&ada));
+    world.sim.tenant(|tenant| join(tenant, &ada));
     assert_eq!(world.cycle().await.counts.failed, 1);
     assert_eq!(world.learner(&member, "user_name").await, [HOME]);
 }

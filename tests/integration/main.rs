@@ -27,6 +27,7 @@ mod histories;
 mod holds;
 mod http;
 mod interruptions;
+mod known_rows;
 mod learners;
 mod leavers;
 mod listed_types;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use graph_sim::{Fault, Tenant};
-use learner_sync::directory::{Assess, DirectoryError, GraphError, Snapshot};
+use learner_sync::directory::{Assess, DirectoryError, GraphError, Snapshot, assess_each};
 use learner_sync::model::EntraId;
 use serde_json::json;
 
@@ -37,7 +37,7 @@ async fn the_next_page_arrives_while_one_is_assessed() {
     let mut world = world_of_three_pages().await;
     let sim = Arc::clone(&world.sim);
     let begun = Instant::now();
-    let assess: Assess<()> = Arc::new(move |_, _| {
+    let assess = assess_each(move |_, _| {
         while calls(&sim.journal(), "/members").len() < 2 {
             assert!(begun.elapsed() < Duration::from_secs(20), "the second page was not asked for");
             std::thread::yield_now();
@@ -55,14 +55,14 @@ async fn the_error_of_an_earlier_page_comes_first() {
     for (page, later) in [(1, 403), (2, 403), (1, 404), (2, 400)] {
         world.sim.inject(Fault::on("GET", MEMBERS).page(page).always().add_row(failed_row()));
         world.sim.inject(Fault::on("GET", MEMBERS).page(page + 1).always().answer(later));
-        let error = read(&mut world, Arc::new(|_, _| {})).await.0.unwrap_err();
+        let error = read(&mut world, assess_each(|_, _| {})).await.0.unwrap_err();
         world.sim.clear_faults();
         assert!(error.to_string().contains("EarlierPage"), "{page}, {later}: {error}");
     }
     // A restart does not hide it either.
     world.sim.inject(Fault::on("GET", MEMBERS).page(1).add_row(failed_row()));
     world.sim.inject(Fault::on("GET", MEMBERS).page(2).expired_page_token());
-    let error = read(&mut world, Arc::new(|_, _| {})).await.0.unwrap_err();
+    let error = read(&mut world, assess_each(|_, _| {})).await.0.unwrap_err();
     assert!(error.to_string().contains("EarlierPage"), "{error}");
 }
 
@@ -74,13 +74,13 @@ async fn a_panic_on_another_thread_fails_the_read_alone() {
     let direct = assigned(&mut tenant, 3);
     let mut world = World::start(tenant).await;
     for unlucky in [None, Some(direct[1].parse::<EntraId>().unwrap())] {
-        let assess: Assess<()> = Arc::new(move |read, _| {
+        let assess = assess_each(move |read, _| {
             assert!(unlucky.is_some_and(|unlucky| read.user() != unlucky), "an expected panic");
         });
         let error = read(&mut world, assess).await.0.unwrap_err();
         assert!(matches!(error, DirectoryError::Graph(GraphError::Panicked { .. })), "{error}");
     }
-    assert_eq!(read(&mut world, Arc::new(|_, _| {})).await.0.unwrap().users(), 15);
+    assert_eq!(read(&mut world, assess_each(|_, _| {})).await.0.unwrap().users(), 15);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_member_of_many_groups_is_assessed_once() {
     }
     let mut world = World::start(tenant).await;
     let assessed: Arc<Mutex<BTreeMap<EntraId, usize>>> = Arc::default();
-    let assess: Assess<()> = Arc::new({
+    let assess = assess_each({
         let assessed = Arc::clone(&assessed);
         move |read, _| *assessed.lock().unwrap().entry(read.user()).or_default() += 1
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use graph_sim::{Fault, Gate, GraphSim, Tenant};
-use learner_sync::directory::Assess;
+use learner_sync::directory::assess_each;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
@@ -196,7 +196,7 @@ async fn a_token_refused_during_a_cycle_is_renewed_once() {
     let app = world.app();
     let reading = async {
         let application = app.directory.application(app.rules.application).await.unwrap();
-        let nothing: Assess<()> = Arc::new(|_, _| {});
+        let nothing = assess_each(|_, _| {});
         app.directory.read(application, &app.rules.selection, &BTreeSet::new(), &nothing, |_, ()| {}).await.unwrap()
     };
     let revoking = async {

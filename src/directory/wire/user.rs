@@ -133,6 +133,12 @@ pub(in crate::directory) fn member(
     row(json, selection, RowType::Unknown, texts)
 }
 
+/// The id that a row seems to have, without decoding it.
+pub(in crate::directory) fn apparent_id(json: &str) -> Option<EntraId> {
+    let (_, behind) = json.split_once(r#""id":""#)?;
+    behind.split_once('"')?.0.parse().ok()
+}
+
 fn row(json: &str, selection: &Selection, untyped: RowType, texts: &mut Texts) -> Result<UserRow, InvalidRow> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let visitor = RowVisitor { selection, untyped, texts };

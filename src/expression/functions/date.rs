@@ -17,7 +17,7 @@ const BEYOND: EvaluationStop = EvaluationStop::invalid("the date is outside the 
 
 /// `Now()`: the time of the cycle in UTC.
 pub(super) fn now(call: Call<'_>) -> Evaluated<'_> {
-    printed(UtcDateTime::from_timestamp(call.context.now))
+    printed(UtcDateTime::from_timestamp(call.now()))
 }
 
 /// `CDate(expression)`.
@@ -78,7 +78,7 @@ pub(super) fn arrange_format(nodes: &mut Vec<Node>) {
 /// notation. The result of a date function ignores the input format.
 pub(super) fn format(call: Call<'_>) -> Evaluated<'_> {
     let Some(text) = call.text(0)?.filter(|text| !text.is_empty()) else { return Ok(null()) };
-    let now = UtcDateTime::from_timestamp(call.context.now).ok_or(BEYOND)?;
+    let now = UtcDateTime::from_timestamp(call.now()).ok_or(BEYOND)?;
     let styles = call.argument::<DateTimeStyles>(1)?.map_or_else(DateTimeStyles::service_default, Cow::into_owned);
     let from_function = if call.arguments.first().is_some_and(Expression::returns_date) {
         UtcDateTime::from_printed(&text)

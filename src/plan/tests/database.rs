@@ -32,6 +32,7 @@ impl Database {
                         active: row.active,
                         outside: false,
                         fingerprint,
+                        row: None,
                         routes,
                     },
                 )

@@ -168,6 +168,7 @@ impl World {
                     active: row.active && !row.outside,
                     outside: row.outside,
                     fingerprint: Fingerprint::compute(&row.values),
+                    row: None,
                     routes: self.routes.get(&id).cloned().unwrap_or_else(direct),
                 };
                 (id, learner)

@@ -70,7 +70,7 @@ impl Store {
                     if reactivated_by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) };
                 (active, fingerprint)
             };
-            let entry = LinkedLearner { learner, active, outside, fingerprint, routes };
+            let entry = LinkedLearner { learner, active, outside, fingerprint, row: None, routes };
             known.push((user, entry));
             Ok::<_, StoreError>(())
         };
