@@ -5,7 +5,7 @@ use std::sync::{OnceLock, PoisonError};
 
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::db::{Connection, DbError, Dialect, SqlRow, Statement, TransactionEnd, in_transaction, roll_back};
+use super::db::{Connection, DbError, Dialect, SqlRow, Statement, TransactionEnd, in_transaction, roll_back, sqlite};
 use super::error::StoreError;
 use super::location::LearnerDatabase;
 use super::schema::WRITE_LOCK;
@@ -83,11 +83,17 @@ impl Store {
     /// Prepares an SQLite file for batches that change so many learners. The order of names differs from the order of ids,
     /// so each batch of a first run touches most pages of an index, and a page that does not stay in the cache is written
     /// several times. The cache is allocated as needed; the plan of as many learners takes several times its space.
+    ///
+    /// Each checkpoint writes such pages to the file as well, so that fewer of them are better. Both settings belong to
+    /// this connection alone.
     pub async fn prepare_batches(&self, learners: u64) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         if connection.dialect() == Dialect::Sqlite {
             let kibibytes = (learners / 16).clamp(16 * 1024, 64 * 1024);
-            connection.script(&format!("PRAGMA cache_size = -{kibibytes}")).await?;
+            let pages = (learners / 8).clamp(sqlite::CHECKPOINT_PAGES, 4 * sqlite::CHECKPOINT_PAGES);
+            connection
+                .script(&format!("PRAGMA cache_size = -{kibibytes}; PRAGMA wal_autocheckpoint = {pages}"))
+                .await?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub use self::apply::{Applied, Refused};
 pub use self::bookkeeping::Bookkeeping;
 pub use self::fence::Fence;
 use super::cycles::CycleId;
-use super::db::{Connection, DbError, Statement};
+use super::db::{Connection, DbError, Dialect, Statement};
 use super::error::StoreError;
 use super::table::Layout;
 use crate::model::{EntraId, Generation};
@@ -57,6 +57,14 @@ pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Gene
     let statement = Statement::new("UPDATE sync_state SET generation = $1");
     connection.execute(statement.bind(generation.to_string())).await?;
     Ok(generation)
+}
+
+/// How a statement begins that inserts many rows, and whose failure rolls back more than itself.
+///
+/// SQLite keeps a copy of each page that such a statement changes, to undo it alone; not with OR FAIL. But a trigger would
+/// get that clause in place of its own, and so would the columns of a table, which therefore must be `plain`.
+fn insert_verb(connection: &Connection, plain: bool) -> &'static str {
+    if plain && connection.dialect() == Dialect::Sqlite { "INSERT OR FAIL" } else { "INSERT" }
 }
 
 /// Deletes the rows of these users from `table`.

@@ -29,6 +29,10 @@ const BRIEF_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rows buffered between SQLite's thread and ours: with more of them a scan wakes the threads less often.
 const ROW_BUFFER: usize = 1000;
 
+/// The pages in the write-ahead log at which they are copied into the file: a log of 120 MiB avoids copying the pages of
+/// each batch.
+pub(crate) const CHECKPOINT_PAGES: u64 = 30_000;
+
 fn options() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .foreign_keys(true)

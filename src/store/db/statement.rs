@@ -193,7 +193,7 @@ mod tests {
             let rows = vec![(); rows];
             chunks(&rows, length).map(<[()]>::len).collect::<Vec<_>>()
         };
-        assert_eq!(lengths(300, sqlite::next_chunk), [128, 128, 16, 16, 4, 4, 4]);
+        assert_eq!(lengths(1100, sqlite::next_chunk), [512, 512, 64, 8, 1, 1, 1, 1]);
         assert_eq!(lengths(600, postgres::next_chunk), [600]);
         assert_eq!(lengths(2500, postgres::next_chunk), [1000, 1000, 500]);
         assert_eq!(lengths(0, sqlite::next_chunk), [0; 0]);

@@ -164,13 +164,13 @@ async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Resul
     connection.script("PRAGMA synchronous = FULL").await?;
     // The first read creates the index of the log. If the disk is full, it fails here, and the error names the file.
     connection.script("SELECT 1 FROM sqlite_master").await?;
-    // Reads pass over each page once. A log of 120 MiB avoids copying the pages of each batch back. Statement journals stay
-    // in memory: in a file they would be two thirds of all writes.
+    // Reads pass over each page once. Statement journals stay in memory: in a file they would be two thirds of all writes.
     connection
-        .script(
-            "PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 30000; PRAGMA journal_size_limit = 67108864;
-             PRAGMA temp_store = MEMORY",
-        )
+        .script(&format!(
+            "PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = {};
+             PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY",
+            sqlite::CHECKPOINT_PAGES
+        ))
         .await?;
     Ok(layout)
 }

@@ -27,6 +27,21 @@ on_both! {
     a_dropped_transaction_leaves_no_change_and_no_lock,
 }
 
+#[tokio::test]
+async fn a_trigger_of_the_log_keeps_its_own_conflict_clause() {
+    let store = Kind::Sqlite.store_with(0).await;
+    execute(
+        &store,
+        "CREATE TABLE seen (action TEXT UNIQUE);
+         CREATE TRIGGER seen AFTER INSERT ON provisioning_log BEGIN INSERT OR IGNORE INTO seen VALUES (NEW.action); END",
+    )
+    .await;
+    let newcomers: Vec<Decision> = (1..=20).map(|number| create(user(number), &format!("user{number}"))).collect();
+    let applied = store.apply_now(&batch_of(&newcomers), &write_context()).await.unwrap();
+    assert_eq!((applied.learners.len(), reasons(&applied.refused)), (20, vec![]));
+    assert_eq!(select(&store, "SELECT action FROM seen").await, ["create"]);
+}
+
 async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     let store = kind.store_with(0).await;
     let before = store.state().await.unwrap().generation;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::links::reactivates;
-use super::{ApplyError, WriteSession};
+use super::{ApplyError, WriteSession, insert_verb};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey, fold};
 use crate::plan::{Decision, TargetRow, unique_values};
 use crate::store::db::{Connection, DbError, SqlRow, Statement, TupleBuilder, quote_identifier};
@@ -65,6 +65,7 @@ pub(super) async fn create_rows(
     for decision in decisions.iter().copied().filter(|decision| decision.row == TargetRow::New) {
         groups.entry(columns_of(decision)).or_default().push(decision);
     }
+    let insert = insert_verb(session.connection, faithful);
     let mut created = BTreeMap::new();
     if groups.is_empty() {
         return Ok(created);
@@ -87,7 +88,7 @@ pub(super) async fn create_rows(
             None => group.iter().map(|decision| (*decision, None)).collect(),
         };
         let statements =
-            session.connection.row_chunks(&rows).map(|chunk| insert_rows(layout, context.at, &columns, chunk));
+            session.connection.row_chunks(&rows).map(|chunk| insert_rows(insert, layout, context.at, &columns, chunk));
         match &ids {
             Some(ids) if faithful => {
                 if session.connection.execute_each(statements).await? != group.len() as u64 {
@@ -147,6 +148,7 @@ fn new_name(decision: &Decision) -> Cow<'_, str> {
 
 /// Inserts the rows of `chunk`: the time, the constants, the user, the attributes, and the id where it is known.
 fn insert_rows<'v>(
+    insert: &str,
     layout: &'v Layout,
     at: Timestamp,
     attributes: &[Attribute],
@@ -168,7 +170,7 @@ fn insert_rows<'v>(
     let (names, values): (Vec<String>, Vec<String>) = constants.chain(given).chain(id).unzip();
     let all_names: Vec<&str> = times.iter().map(|(name, _)| name).chain(&names).map(String::as_str).collect();
     let all_names = all_names.join(", ");
-    let mut statement = Statement::new(format!("INSERT INTO {} ({all_names}) SELECT ", layout.table));
+    let mut statement = Statement::new(format!("{insert} INTO {} ({all_names}) SELECT ", layout.table));
     for (_, cast) in times {
         statement.push_bind(at).push(cast).push(", ");
     }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::WriteSession;
+use super::{WriteSession, insert_verb};
 use crate::model::{AttributeKind, EntraId, LearnerId, Phase, Status};
 use crate::plan::{Changes, Decision, EXTERNAL_ID, EndedHold};
-use crate::store::db::{DbError, SqlValue, Statement};
+use crate::store::db::{Connection, DbError, Dialect, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::{EARLIEST, Store};
 
@@ -59,13 +59,15 @@ impl<'e> LogEntry<'e> {
 /// Writes `entries` in order.
 pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntry<'_>]) -> Result<(), DbError> {
     let WriteSession { connection, layout, context, .. } = session;
+    let plain = !has_triggers(connection).await?;
+    let insert = insert_verb(connection, plain);
     let statements = connection.row_chunks(entries).map(|chunk| {
-        let mut statement = Statement::new(
-            "INSERT INTO provisioning_log
+        let mut statement = Statement::new(format!(
+            "{insert} INTO provisioning_log
                  (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by,
                   request_id, phase)
-             SELECT ",
-        );
+             SELECT "
+        ));
         statement.push_bind(context.cycle.0).push(", ").push_bind(context.at).push(", v.* FROM (");
         statement.push_values(chunk, |row, entry| {
             let LogEntry { decision, learner, approved_by, phase, discrepancy } = entry;
@@ -81,6 +83,16 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
         statement
     });
     connection.execute_each(statements).await.map(drop)
+}
+
+/// Whether the log has triggers, which another program has created.
+async fn has_triggers(connection: &mut Connection) -> Result<bool, DbError> {
+    if connection.dialect() == Dialect::Postgres {
+        return Ok(false);
+    }
+    let triggers = "SELECT EXISTS (SELECT 1 FROM sqlite_master
+                                   WHERE type = 'trigger' AND lower(tbl_name) = 'provisioning_log')";
+    connection.row(Statement::new(triggers)).await?.get(0)
 }
 
 pub(super) fn loggable(text: Option<&str>) -> SqlValue<'_> {

@@ -6,9 +6,9 @@ use sqlx::sqlite::SqliteArguments;
 use super::{Part, Statement};
 use crate::store::db::value::SqlValue;
 
-/// The numbers of rows in one statement. Longer statements are not faster, and a prepared one needs memory for each of its
-/// placeholders.
-const CHUNK_LENGTHS: [usize; 4] = [128, 16, 4, 1];
+/// The numbers of rows in one statement. SQLite's thread and ours wake each other for each statement, so short ones cost
+/// time; and a prepared one needs memory for each of its placeholders.
+const CHUNK_LENGTHS: [usize; 4] = [512, 64, 8, 1];
 
 /// The lengths of an `IN` list.
 const LIST_LENGTHS: [usize; 4] = [4, 32, 256, MAX_LIST];
