@@ -45,16 +45,18 @@ async fn only_a_writer_creates_a_missing_file() {
 async fn settings_for_many_learners_belong_to_one_connection() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(&directory);
-    let settings = "SELECT * FROM pragma_cache_size, pragma_wal_autocheckpoint";
+    let settings = async |store: &Store| {
+        [select(store, "PRAGMA cache_size").await, select(store, "PRAGMA wal_autocheckpoint").await].concat()
+    };
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
-    let before = select(&store, settings).await;
+    let before = settings(&store).await;
     store.prepare_batches(1_000_000).await.unwrap();
-    assert_eq!(select(&store, settings).await, ["-62500|120000"]);
+    assert_eq!(settings(&store).await, ["-62500", "120000"]);
     store.close().await.unwrap();
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
-    assert_eq!(select(&store, settings).await, before);
+    assert_eq!(settings(&store).await, before);
     store.prepare_batches(100_000).await.unwrap();
-    assert_eq!(select(&store, settings).await, ["-16384|30000"]);
+    assert_eq!(settings(&store).await, ["-16384", "30000"]);
 }
 
 #[tokio::test]
