@@ -572,12 +572,15 @@ async fn apply(
     joined.reserve_exact(usize::try_from(plan.counts().created).unwrap_or_default());
     let mut pace = Pace::default();
     // Taken, so that the values of learners are not kept once they are written.
-    while let Some(batch) = &plan.take_batch(pace.learners()) {
+    let mut next = plan.take_batch(pace.learners());
+    while let Some(batch) = &next {
         if *stop.borrow() {
             return Err(CycleError::Interrupted);
         }
         let started = Instant::now();
-        let applied = store.apply(batch, &write_context, fence(generation)).await?;
+        let take_next = || plan.take_batch(pace.learners());
+        let (applied, following) = store.apply_with(batch, &write_context, fence(generation), take_next).await;
+        let applied = applied?;
         pace.follow(started.elapsed(), !applied.read_back && applied.refused.is_empty());
         reached(Step::BatchCommitted);
         *generation = applied.generation;
@@ -588,6 +591,7 @@ async fn apply(
         progress.add_written(batch.decisions().len() as u64);
         store.record_refused(refused, &write_context, fence(generation)).await?;
         reached(Step::RefusalsRecorded);
+        next = following;
     }
     reached(Step::PlanApplied);
     report.complete();

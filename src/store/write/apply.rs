@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use futures_util::future::join;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::decisions::write_decisions;
 use super::{Fence, WriteContext, WriteSession};
@@ -97,16 +99,54 @@ impl Store {
     /// # Errors
     /// [`StoreError::WrittenByOther`] or [`StoreError::Paused`] when the database is not in the state of `fence`.
     pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>, fence: Fence) -> Result<Applied, StoreError> {
+        self.apply_with(batch, context, fence, || {}).await.0
+    }
+
+    /// Like [`Self::apply`]. Calls `meanwhile` once, where possible while the database commits.
+    pub async fn apply_with<T>(
+        &self,
+        batch: &Batch,
+        context: &WriteContext<'_>,
+        fence: Fence,
+        meanwhile: impl FnOnce() -> T,
+    ) -> (Result<Applied, StoreError>, T) {
+        let committing = Notify::new();
+        let apply = async {
+            let applied = self.apply_again(batch, context, fence, &committing).await;
+            committing.notify_one();
+            applied
+        };
+        // The first to be polled sends the commit.
+        join(apply, async {
+            committing.notified().await;
+            meanwhile()
+        })
+        .await
+    }
+
+    async fn apply_again(
+        &self,
+        batch: &Batch,
+        context: &WriteContext<'_>,
+        fence: Fence,
+        committing: &Notify,
+    ) -> Result<Applied, StoreError> {
         let mut retries = RETRIES;
         loop {
-            match self.apply_once(batch, context, fence).await {
+            match self.apply_once(batch, context, fence, committing).await {
                 Err(StoreError::Database(error)) if retries > 0 && error.is_conflict() => retries -= 1,
                 applied => return applied,
             }
         }
     }
 
-    async fn apply_once(&self, batch: &Batch, context: &WriteContext<'_>, fence: Fence) -> Result<Applied, StoreError> {
+    async fn apply_once(
+        &self,
+        batch: &Batch,
+        context: &WriteContext<'_>,
+        fence: Fence,
+        committing: &Notify,
+    ) -> Result<Applied, StoreError> {
         self.write(async |connection| {
             let mut session = WriteSession { connection, layout: &self.layout, context, fence: Some(fence) };
             let Written { learners, refused, read_back } = write_batch(&mut session, batch).await?;
@@ -115,6 +155,7 @@ impl Store {
             let user = |index: usize| batch.decisions()[index].user;
             let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             reached(Step::BatchWritten);
+            committing.notify_one();
             Ok(Applied { learners, refused, generation, read_back })
         })
         .await
