@@ -547,9 +547,6 @@ async fn read_facts(
     })
 }
 
-/// The most learners of a plan that is taken one batch ahead. Beside a larger plan, two batches need too much memory.
-const MOST_AHEAD: u64 = 250_000;
-
 /// Carries out the plan, batch by batch. A stop or a pause takes effect between two batches.
 async fn apply(
     context: CycleContext<'_>,
@@ -575,14 +572,13 @@ async fn apply(
     joined.reserve_exact(usize::try_from(plan.counts().created).unwrap_or_default());
     let mut pace = Pace::default();
     // Taken, so that the values of learners are not kept once they are written.
-    let takes_ahead = plan.counts().applied() <= MOST_AHEAD;
     let mut next = plan.take_batch(pace.learners());
     while let Some(batch) = &next {
         if *stop.borrow() {
             return Err(CycleError::Interrupted);
         }
         let started = Instant::now();
-        let take_next = || takes_ahead.then(|| plan.take_batch(pace.learners())).flatten();
+        let take_next = || plan.take_batch(pace.learners());
         let (applied, following) = store.apply_with(batch, &write_context, fence(generation), take_next).await;
         let applied = applied?;
         pace.follow(started.elapsed(), !applied.read_back && applied.refused.is_empty());
@@ -595,8 +591,7 @@ async fn apply(
         progress.add_written(batch.decisions().len() as u64);
         store.record_refused(refused, &write_context, fence(generation)).await?;
         reached(Step::RefusalsRecorded);
-        drop(next);
-        next = following.or_else(|| plan.take_batch(pace.learners()));
+        next = following;
     }
     reached(Step::PlanApplied);
     report.complete();

@@ -126,7 +126,7 @@ async fn copy_sqlite(from: &str, to: &str) -> anyhow::Result<Cost> {
     }
     let options: SqliteConnectOptions = to.parse()?;
     let mut target = options.foreign_keys(true).disable_statement_logging().connect().await?;
-    // As in the program, for up to 240,000 learners.
+    // As in the program, for up to 147,000 learners.
     let settings = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 30000;
                     PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY";
     target.execute(sqlx::raw_sql(settings)).await?;

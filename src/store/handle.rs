@@ -89,7 +89,7 @@ impl Store {
     pub async fn prepare_batches(&self, learners: u64) -> Result<(), StoreError> {
         let mut connection = self.connection().await;
         if connection.dialect() == Dialect::Sqlite {
-            let kibibytes = (learners / 16).clamp(16 * 1024, 48 * 1024);
+            let kibibytes = (learners / 9).clamp(16 * 1024, 112 * 1024);
             let pages = (learners / 8).clamp(sqlite::CHECKPOINT_PAGES, 4 * sqlite::CHECKPOINT_PAGES);
             connection
                 .script(&format!("PRAGMA cache_size = -{kibibytes}; PRAGMA wal_autocheckpoint = {pages}"))

@@ -51,7 +51,7 @@ async fn settings_for_many_learners_belong_to_one_connection() {
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
     let before = settings(&store).await;
     store.prepare_batches(1_000_000).await.unwrap();
-    assert_eq!(settings(&store).await, ["-49152", "120000"]);
+    assert_eq!(settings(&store).await, ["-111111", "120000"]);
     store.close().await.unwrap();
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
     assert_eq!(settings(&store).await, before);
