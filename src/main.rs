@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 // Also serves SQLite. The memory of a large cycle goes back to the system.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // A huge page stays in memory as a whole for a few values in it.
