@@ -32,8 +32,8 @@ pub(super) struct Assessor {
     name_slot: Option<usize>,
     /// The slot of the app roles, where the mapping uses only one of them.
     role_slot: Option<usize>,
-    /// Whether the same row always has the same assessment.
-    recalls_rows: bool,
+    /// The key for hashes of rows; `None` when the same row may be assessed otherwise in another cycle.
+    row_key: Option<[u8; 32]>,
 }
 
 /// An account, assessed.
@@ -68,13 +68,12 @@ impl Assessor {
         let (name_slot, role_slot) =
             (rules.selection.position("userPrincipalName"), rules.selection.position(APP_ROLE_ASSIGNMENTS));
         let role_slot = role_slot.filter(|_| rules.mapping.picks_one_role());
-        let recalls_rows = !rules.mapping.reads_clock();
-        Self { linked, rules: Arc::clone(rules), now, watched, name_slot, role_slot, recalls_rows }
+        let row_key = (!rules.mapping.reads_clock()).then(|| row_key(rules));
+        Self { linked, rules: Arc::clone(rules), now, watched, name_slot, role_slot, row_key }
     }
 
-    /// The hash of a row under these rules; `None` when the row may be assessed otherwise in another cycle.
     fn row_hash(&self, row: &str) -> Option<RowHash> {
-        if self.recalls_rows { RowHash::compute(&self.rules.hash, row) } else { None }
+        RowHash::compute(self.row_key.as_ref()?, row)
     }
 
     fn compare(&self, user: EntraId, mapped: MappedUser, row: Option<RowHash>) -> Assessment {
@@ -145,6 +144,16 @@ impl AssessAccount<Assessed> for Assessor {
         let (listed, several_roles) = (Some(ListedByName::NOWHERE), Some(false));
         Some(Assessed { assessment, request_id, seen: None, listed, several_roles, new_row: None })
     }
+}
+
+/// A key of everything that decides about a row: the rules, and the names that are protected. No row of a listed user is
+/// known.
+fn row_key(rules: &Rules) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(&rules.hash);
+    for name in &rules.limits.protected.user_names {
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
 }
 
 impl ListedByName {

@@ -11,7 +11,7 @@ const SLOW: Duration = Duration::from_secs(2);
 
 /// How many learners the next transaction may change. Names are spread over an index, so that each transaction writes most
 /// of its pages again: the fewer the better. But a stop waits for the end of one, and a trigger of the platform can make
-/// it slow.
+/// it slow. The next transaction is taken while one commits, so a new pace counts from the one after it.
 pub(super) struct Pace(usize);
 
 impl Default for Pace {

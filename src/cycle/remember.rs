@@ -68,8 +68,10 @@ impl Prepared {
             self;
         linked.extend(std::mem::take(joined));
         let Some(path) = context.cache else { return };
-        let is_up_to_date =
-            plan.counts().applied() == 0 && plan.routes().is_empty() && plan.compared().is_empty() && !*has_new_rows;
+        let is_up_to_date = plan.counts().applied() == 0
+            && plan.routes().is_empty()
+            && plan.compared().is_empty()
+            && (!*has_new_rows || options.only.is_some());
         // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.
         let from_cache = compared_at.is_some();
         if (from_cache && is_up_to_date) || (!from_cache && options.only.is_some()) {

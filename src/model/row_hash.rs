@@ -8,9 +8,9 @@ use std::num::NonZeroU64;
 pub struct RowHash(NonZeroU64);
 
 impl RowHash {
-    /// The hash of a row as Graph sent it, under rules with this hash; `None` for one row in 2⁶⁴, which is never recognised.
-    pub fn compute(rules: &[u8; 32], row: &str) -> Option<Self> {
-        let hash = blake3::keyed_hash(rules, row.as_bytes());
+    /// The hash of a row as Graph sent it, under rules with this key; `None` for one row in 2⁶⁴, which is never recognised.
+    pub fn compute(key: &[u8; 32], row: &str) -> Option<Self> {
+        let hash = blake3::keyed_hash(key, row.as_bytes());
         hash.as_bytes().first_chunk().and_then(|bytes| Self::from_bytes(*bytes))
     }
 

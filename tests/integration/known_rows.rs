@@ -118,6 +118,11 @@ async fn a_list_of_names_is_applied_to_rows_that_are_known() {
     // All rows are decoded once, and then the row of the named user in each cycle.
     assert_eq!(sync(&world, &[]), (0, "skipped", 11));
     assert_eq!(sync(&world, &[]), (11, "skipped", 11));
+    configure(&world, &format!("[safety]\nprotected = [{name:?}]"));
+    assert_eq!(sync(&world, &[]), (0, "unchanged", 0));
+    assert_eq!(sync(&world, &[]), (11, "unchanged", 0));
+    configure(&world, &format!("[safety]\nprotected = [{name:?}, \"nobody@example.org\"]"));
+    assert_eq!(sync(&world, &[]), (0, "unchanged", 0));
     world.configure("");
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 12, unchanged: 12, ..Counts::default() });

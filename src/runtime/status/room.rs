@@ -7,7 +7,7 @@ use crate::config::{Config, DatabaseConfig};
 use crate::files::{self, Room};
 use crate::runtime::Paths;
 
-/// The log of SQLite takes up to 64 MiB, beside the tables and the cache.
+/// The log of SQLite takes 64 MiB between cycles, beside the tables and the cache. A cycle with many changes needs more.
 const FEW_BYTES: u64 = 100 << 20;
 const FEW_FILES: u64 = 100;
 
