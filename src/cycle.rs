@@ -67,7 +67,7 @@ pub struct Rules {
     pub scope: Scope,
     /// The user properties that mapping and scope read.
     pub selection: Selection,
-    /// The hash of mapping and scope. A cache made under another hash is not used.
+    /// The hash of mapping, scope, table and program version. A cache made under another hash is not used.
     pub hash: [u8; 32],
     /// `scope.only` and `scope.ignore`.
     pub restrictions: Restrictions,

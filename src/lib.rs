@@ -35,8 +35,9 @@
 //! 4. The linked learners come from the cache, if it was made from exactly this state of the database under exactly this
 //!    mapping, and otherwise from the database.
 //! 5. [`directory::Directory::read`] reads the assignments, the groups and the users. Each user is scoped and mapped when
-//!    its page arrives, and kept in full only if its fingerprint has changed. Only a complete read yields a
-//!    [`directory::Snapshot`], and only a snapshot can seal [`plan::Desired`].
+//!    its page arrives, unless the row is the one that an earlier cycle found unchanged, and kept in full only if its
+//!    fingerprint has changed. Only a complete read yields a [`directory::Snapshot`], and only a snapshot can seal
+//!    [`plan::Desired`].
 //! 6. [`plan::candidates`] returns the learners that seem to have left. [`directory::Directory::confirm`] reads each of
 //!    them, and the assignments, a second time.
 //! 7. [`plan::plan`] decides about each user: create, update, deactivate or reactivate; or hold, reject or skip.

@@ -84,7 +84,7 @@ impl Store {
     /// so each batch of a first run touches most pages of an index, and a page that does not stay in the cache is written
     /// several times. The cache is allocated as needed; the plan of as many learners takes several times its space.
     ///
-    /// Each checkpoint writes such pages to the file as well, so that fewer of them are better. Both settings belong to
+    /// Each checkpoint writes such pages to the file as well, so that fewer checkpoints are better. Both settings belong to
     /// this connection alone.
     pub async fn prepare_batches(&self, learners: u64) -> Result<(), StoreError> {
         let mut connection = self.connection().await;

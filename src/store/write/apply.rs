@@ -112,7 +112,14 @@ impl Store {
     ) -> (Result<Applied, StoreError>, T) {
         let committing = Notify::new();
         let apply = async {
-            let applied = self.apply_again(batch, context, fence, &committing).await;
+            let mut retries = RETRIES;
+            let applied = loop {
+                match self.apply_once(batch, context, fence, &committing).await {
+                    Err(StoreError::Database(error)) if retries > 0 && error.is_conflict() => retries -= 1,
+                    applied => break applied,
+                }
+            };
+            // Also after an error, because the other half waits for it.
             committing.notify_one();
             applied
         };
@@ -122,22 +129,6 @@ impl Store {
             meanwhile()
         })
         .await
-    }
-
-    async fn apply_again(
-        &self,
-        batch: &Batch,
-        context: &WriteContext<'_>,
-        fence: Fence,
-        committing: &Notify,
-    ) -> Result<Applied, StoreError> {
-        let mut retries = RETRIES;
-        loop {
-            match self.apply_once(batch, context, fence, committing).await {
-                Err(StoreError::Database(error)) if retries > 0 && error.is_conflict() => retries -= 1,
-                applied => return applied,
-            }
-        }
     }
 
     async fn apply_once(
